@@ -1,0 +1,16 @@
+//! Every bound of the house, in one place; names end with the unit and a qualifier.
+
+/// The largest Kafka request frame that is read (Kafka's `socket.request.max.bytes`).
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// The largest record batch that is stored, whatever a topic's `max.message.bytes` says.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A batch of this many decompressed bytes is a bomb, not data.
+pub const BATCH_DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How many rows of one kind one metadata update may write (DESIGN 4).
+pub const UPDATE_EXTENTS_MAX: usize = 4_000;
+/// How many batches of one producer and partition are remembered for the duplicate check (Kafka's own five).
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+/// Partitions of one topic.
+pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
+
+const _: () = assert!(BATCH_BYTES_MAX <= FRAME_BYTES_MAX);

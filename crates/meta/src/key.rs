@@ -1,0 +1,252 @@
+//! Every persisted key of the metadata store, in one file: layout, value, writer, lifetime.
+//!
+//! A key's bytes are its family tag and its fields, big-endian (signed numbers with the sign bit flipped), so that byte order
+//! is field order. Tags are numbered so that key order is the order of locking (DESIGN 4):
+//! object < agent < transaction < head < producer < the rest. Nobody locks in another order.
+use bytes::Bytes;
+use sh_base::{AgentId, Incarnation, ObjectId, Offset, Org, ProducerId, TopicId, TopicName, TopicPartition};
+
+/// A key family: one table each on Postgres. Discriminants are on disk: never renumber.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Family {
+    Object = 0x10,
+    Agent = 0x20,
+    Transaction = 0x30,
+    Head = 0x40,
+    Producer = 0x50,
+    Extent = 0x60,
+    Topic = 0x70,
+    TopicName = 0x71,
+    Config = 0x72,
+    Counter = 0x73,
+    Cluster = 0x74,
+}
+
+/// One row's name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Key {
+    /// **The fate of an object id**: committed, with the answer of each batch, or aborted. Whoever inserts first decides, for
+    /// ever. Written by the commit (or by an abort); lives until its agent needs it no more *and* the object is gone
+    /// (model: `aw_forget_any`, `aw_forget_fenced`). Compact binary, `sh_log::fate`.
+    Object(ObjectId),
+    /// **An agent**: epoch, nonce, addresses, zone, heartbeat, and "I need nothing before (epoch, seq)". JSON,
+    /// `sh_log::agent`. Written at its start and by its heartbeats; share-locked by each of its commits.
+    Agent(AgentId),
+    /// A transactional id of an org. JSON. (Transactions: a later room; the family has its place in the lock order.)
+    Transaction(Org, String),
+    /// **A partition's head**: next offset, last stable offset, log start, leader epoch, lease, deleted flag. Absent: an empty
+    /// partition. Compact binary, `sh_log::head`. Locked by everything that changes the partition. Its row version is the
+    /// chain of DESIGN 6: version v follows v - 1.
+    Head(TopicPartition),
+    /// **What a partition knows of a producer**: epoch and its last five batches. Compact binary, `sh_log::producer`.
+    /// Written by the commit; expires with `producer.id.expiration.ms`.
+    Producer(TopicPartition, ProducerId),
+    /// **An extent**, by its base offset: a run of batches inside one object. Compact binary, `sh_log::extent`. Covered by the
+    /// head's lock. Written by the commit; replaced by merges, deleted by retention.
+    Extent(TopicPartition, Offset),
+    /// **A topic**: name, org, partitions, configs, times of creation and deletion. JSON, `sh_node::topic`.
+    Topic(TopicId),
+    /// The living topic of a name: its id, as text. Written with `Topic`.
+    TopicName(Org, TopicName),
+    /// Configs that were set while running: `(kind, name)`, kind being `broker`, `broker-logger`, `group`, `client-metrics`.
+    /// JSON object of strings, `sh_node::config`.
+    Config(Org, String, String),
+    /// A number that only grows, as decimal text: `agent-id`, `producer-id`.
+    Counter(String),
+    /// One row: cluster id and generation, JSON, `sh_log::cluster`. Written when the store is first used, and at repair,
+    /// rebuild and restore.
+    Cluster,
+}
+
+/// A half-open range of key bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyRange {
+    pub start: Bytes,
+    pub end: Bytes,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("these bytes are not a key of this version: {0:02x?}")]
+pub struct InvalidKey(pub Vec<u8>);
+
+impl Key {
+    pub fn family(&self) -> Family {
+        match self {
+            Key::Object(_) => Family::Object,
+            Key::Agent(_) => Family::Agent,
+            Key::Transaction(..) => Family::Transaction,
+            Key::Head(_) => Family::Head,
+            Key::Producer(..) => Family::Producer,
+            Key::Extent(..) => Family::Extent,
+            Key::Topic(_) => Family::Topic,
+            Key::TopicName(..) => Family::TopicName,
+            Key::Config(..) => Family::Config,
+            Key::Counter(_) => Family::Counter,
+            Key::Cluster => Family::Cluster,
+        }
+    }
+
+    /// The key's bytes; see the module for the layout.
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![self.family() as u8];
+        match self {
+            Key::Object(id) => put_object(&mut out, id),
+            Key::Agent(id) => out.extend(id.0.to_be_bytes()),
+            Key::Transaction(org, id) => put_text(&mut out, [org.as_str(), id]),
+            Key::Head(tp) => put_partition(&mut out, tp),
+            Key::Producer(tp, id) => {
+                put_partition(&mut out, tp);
+                out.extend(ordered(id.0));
+            }
+            Key::Extent(tp, base) => {
+                put_partition(&mut out, tp);
+                out.extend(ordered(*base));
+            }
+            Key::Topic(id) => out.extend(id.0.as_bytes()),
+            Key::TopicName(org, name) => put_text(&mut out, [org.as_str(), name.as_str()]),
+            Key::Config(org, kind, name) => put_text(&mut out, [org.as_str(), kind, name]),
+            Key::Counter(name) => put_text(&mut out, [name.as_str()]),
+            Key::Cluster => {}
+        }
+        out.into()
+    }
+
+    /// Reads a key back; every key has exactly one form.
+    pub fn decode(bytes: &[u8]) -> Result<Key, InvalidKey> {
+        let bad = || InvalidKey(bytes.to_vec());
+        let mut r = Reader(bytes);
+        let key = r.key().ok_or_else(bad)?;
+        if r.0.is_empty() && key.encode() == bytes { Ok(key) } else { Err(bad()) }
+    }
+}
+
+impl KeyRange {
+    /// All keys that begin with these bytes.
+    pub fn prefix(prefix: impl Into<Vec<u8>>) -> KeyRange {
+        let start: Vec<u8> = prefix.into();
+        let mut end = start.clone();
+        while let Some(last) = end.last_mut() {
+            if *last < u8::MAX {
+                *last += 1;
+                break;
+            }
+            end.pop();
+        }
+        KeyRange { start: start.into(), end: end.into() }
+    }
+    pub fn family(family: Family) -> KeyRange {
+        KeyRange::prefix([family as u8])
+    }
+    /// The extents of a partition whose base offset lies in `[from, to)`.
+    pub fn extents(tp: TopicPartition, from: Offset, to: Offset) -> KeyRange {
+        KeyRange { start: Key::Extent(tp, from).encode(), end: Key::Extent(tp, to).encode() }
+    }
+    /// What one partition knows of its producers.
+    pub fn producers(tp: TopicPartition) -> KeyRange {
+        let mut prefix = vec![Family::Producer as u8];
+        put_partition(&mut prefix, &tp);
+        KeyRange::prefix(prefix)
+    }
+    /// The fates of one incarnation's objects.
+    pub fn objects(by: Incarnation) -> KeyRange {
+        let mut prefix = vec![Family::Object as u8];
+        put_incarnation(&mut prefix, &by);
+        KeyRange::prefix(prefix)
+    }
+    /// The living topics of an org, by name.
+    pub fn topic_names(org: &Org) -> KeyRange {
+        let mut prefix = vec![Family::TopicName as u8];
+        put_text(&mut prefix, [org.as_str()]);
+        prefix.push(0);
+        KeyRange::prefix(prefix)
+    }
+    pub fn contains(&self, key: &[u8]) -> bool {
+        &self.start[..] <= key && key < &self.end[..]
+    }
+}
+
+/// An i64 whose byte order is its numeric order.
+fn ordered(n: i64) -> [u8; 8] {
+    ((n as u64) ^ (1 << 63)).to_be_bytes()
+}
+
+fn put_incarnation(out: &mut Vec<u8>, by: &Incarnation) {
+    out.extend(by.agent.0.to_be_bytes());
+    out.extend(by.epoch.to_be_bytes());
+    out.extend(by.nonce.to_be_bytes());
+}
+
+fn put_object(out: &mut Vec<u8>, id: &ObjectId) {
+    put_incarnation(out, &id.by);
+    out.extend(id.seq.to_be_bytes());
+}
+
+fn put_partition(out: &mut Vec<u8>, tp: &TopicPartition) {
+    out.extend(tp.topic.0.as_bytes());
+    out.extend(tp.partition.to_be_bytes());
+}
+
+/// Texts, separated by a zero byte (none of ours contains one; the last may).
+fn put_text<const N: usize>(out: &mut Vec<u8>, texts: [&str; N]) {
+    for (i, text) in texts.into_iter().enumerate() {
+        if i > 0 {
+            out.push(0);
+        }
+        out.extend(text.as_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn key(&mut self) -> Option<Key> {
+        Some(match self.array::<1>()?[0] {
+            0x10 => Key::Object(ObjectId {
+                by: Incarnation {
+                    agent: AgentId(u32::from_be_bytes(self.array()?)),
+                    epoch: u32::from_be_bytes(self.array()?),
+                    nonce: u64::from_be_bytes(self.array()?),
+                },
+                seq: u64::from_be_bytes(self.array()?),
+            }),
+            0x20 => Key::Agent(AgentId(u32::from_be_bytes(self.array()?))),
+            0x30 => Key::Transaction(self.org()?, self.rest()?),
+            0x40 => Key::Head(self.partition()?),
+            0x50 => Key::Producer(self.partition()?, ProducerId(self.number()?)),
+            0x60 => Key::Extent(self.partition()?, self.number()?),
+            0x70 => Key::Topic(TopicId(uuid::Uuid::from_bytes(self.array()?))),
+            0x71 => Key::TopicName(self.org()?, self.rest()?.as_str().try_into().ok()?),
+            0x72 => Key::Config(self.org()?, self.word()?, self.rest()?),
+            0x73 => Key::Counter(self.rest()?),
+            0x74 => Key::Cluster,
+            _ => return None,
+        })
+    }
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, tail) = self.0.split_first_chunk::<N>()?;
+        self.0 = tail;
+        Some(*head)
+    }
+    fn number(&mut self) -> Option<i64> {
+        Some((u64::from_be_bytes(self.array()?) ^ (1 << 63)) as i64)
+    }
+    fn partition(&mut self) -> Option<TopicPartition> {
+        let topic = TopicId(uuid::Uuid::from_bytes(self.array()?));
+        Some(TopicPartition { topic, partition: i32::from_be_bytes(self.array()?) })
+    }
+    fn word(&mut self) -> Option<String> {
+        let end = self.0.iter().position(|b| *b == 0)?;
+        let word = std::str::from_utf8(&self.0[..end]).ok()?.to_owned();
+        self.0 = &self.0[end + 1..];
+        Some(word)
+    }
+    fn org(&mut self) -> Option<Org> {
+        self.word()?.as_str().try_into().ok()
+    }
+    fn rest(&mut self) -> Option<String> {
+        let text = std::str::from_utf8(self.0).ok()?.to_owned();
+        self.0 = &[];
+        Some(text)
+    }
+}
