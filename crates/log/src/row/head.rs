@@ -1,0 +1,148 @@
+//! A partition's head: the row that every change of the partition locks.
+use bytes::Bytes;
+use sh_base::{AgentId, Offset, ProducerId};
+
+use crate::codec::{Malformed, Reader, put_list};
+
+/// The state of a partition. An absent row is [`Head::default`]: an empty partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The first offset that nobody has: log end offset and high watermark in one, as only committed records exist.
+    pub next_offset: Offset,
+    /// The first offset that may be read.
+    pub log_start: Offset,
+    /// Rises only where offsets may have been reassigned: at repair, rebuild and restore.
+    pub leader_epoch: i32,
+    /// For each leader epoch the partition has lived under after 0, its number and the offset it began at.
+    pub epochs: Vec<(i32, Offset)>,
+    /// Who may hand out offsets before the commit.
+    pub lease: Option<Lease>,
+    /// The number of the newest lease there ever was; the next one is greater.
+    pub lease_epoch: u64,
+    /// Somebody else wants to write: the holder commits what it assigned and gives the lease up.
+    pub wanted: bool,
+    /// The topic is deleted: every write is refused.
+    pub deleted: bool,
+    /// Open transactions, by first offset.
+    pub open: Vec<OpenTransaction>,
+}
+
+/// One agent's right to hand out a partition's offsets before the commit. Of the agent, not of one incarnation: a restarted
+/// agent replays its WAL at the offsets it promised while nobody has taken the lease (model: `Restarted`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub holder: AgentId,
+    pub epoch: u64,
+}
+
+/// A transaction that has written to the partition and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub producer: ProducerId,
+    pub first_offset: Offset,
+}
+
+const FORMAT: u8 = 1;
+
+impl Head {
+    /// The first offset of the earliest open transaction, or the log end (DESIGN 10).
+    pub fn last_stable_offset(&self) -> Offset {
+        self.open
+            .iter()
+            .map(|t| t.first_offset)
+            .min()
+            .unwrap_or(self.next_offset)
+    }
+
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![FORMAT];
+        out.extend(self.next_offset.to_be_bytes());
+        out.extend(self.log_start.to_be_bytes());
+        out.extend(self.leader_epoch.to_be_bytes());
+        put_list(&mut out, &self.epochs, |out, (epoch, start)| {
+            out.extend(epoch.to_be_bytes());
+            out.extend(start.to_be_bytes());
+        });
+        out.push(self.lease.is_some().into());
+        if let Some(lease) = &self.lease {
+            out.extend(lease.holder.0.to_be_bytes());
+            out.extend(lease.epoch.to_be_bytes());
+        }
+        out.extend(self.lease_epoch.to_be_bytes());
+        out.push(self.wanted.into());
+        out.push(self.deleted.into());
+        put_list(&mut out, &self.open, |out, t| {
+            out.extend(t.producer.0.to_be_bytes());
+            out.extend(t.first_offset.to_be_bytes());
+        });
+        out.into()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Head, Malformed> {
+        Self::read(&mut Reader(bytes)).ok_or(Malformed("head row"))
+    }
+
+    /// The head as a row's value has it; no value is an empty partition.
+    pub fn of(value: Option<&Bytes>) -> Result<Head, Malformed> {
+        value.map_or(Ok(Head::default()), |bytes| Head::decode(bytes))
+    }
+
+    fn read(r: &mut Reader<'_>) -> Option<Head> {
+        (r.u8()? == FORMAT).then_some(())?;
+        let head = Head {
+            next_offset: r.i64()?,
+            log_start: r.i64()?,
+            leader_epoch: r.i32()?,
+            epochs: r.list(12, |r| Some((r.i32()?, r.i64()?)))?,
+            lease: match r.bool()? {
+                true => Some(Lease {
+                    holder: AgentId(r.u32()?),
+                    epoch: r.u64()?,
+                }),
+                false => None,
+            },
+            lease_epoch: r.u64()?,
+            wanted: r.bool()?,
+            deleted: r.bool()?,
+            open: r.list(16, |r| {
+                Some(OpenTransaction {
+                    producer: ProducerId(r.i64()?),
+                    first_offset: r.i64()?,
+                })
+            })?,
+        };
+        r.end(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_reads_back_and_cut_bytes_are_refused() {
+        let head = Head {
+            next_offset: 9,
+            log_start: 2,
+            leader_epoch: 1,
+            epochs: vec![(1, 5)],
+            lease: Some(Lease {
+                holder: AgentId(3),
+                epoch: 7,
+            }),
+            lease_epoch: 7,
+            wanted: true,
+            deleted: false,
+            open: vec![OpenTransaction {
+                producer: ProducerId(11),
+                first_offset: 4,
+            }],
+        };
+        let bytes = head.encode();
+        assert_eq!(Head::decode(&bytes), Ok(head.clone()));
+        assert_eq!(head.last_stable_offset(), 4);
+        for cut in 0..bytes.len() {
+            assert!(Head::decode(&bytes[..cut]).is_err());
+        }
+    }
+}

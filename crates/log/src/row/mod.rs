@@ -1,0 +1,12 @@
+//! The rows of the log in the metadata store: what each holds, and its bytes.
+mod extent;
+mod fate;
+mod head;
+mod ids;
+mod producer;
+
+pub use extent::{Extent, Place};
+pub use fate::{Answer, Fate, Refusal, RunAnswers};
+pub use head::{Head, Lease, OpenTransaction};
+pub use ids::{put_object_id, put_partition, read_object_id, read_partition};
+pub use producer::{BatchRecord, ProducerState};

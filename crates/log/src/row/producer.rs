@@ -1,0 +1,247 @@
+//! What a partition knows of an idempotent producer, and Kafka's rules about its next batch (KIP-98, KIP-360).
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use sh_base::{Offset, ProducerEpoch, batch::BatchProducer, limits::PRODUCER_BATCHES_KEPT};
+
+use super::fate::Refusal;
+use crate::codec::{Malformed, Reader};
+
+/// A producer's epoch and its last batches in one partition, oldest first; at most five.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProducerState {
+    pub epoch: ProducerEpoch,
+    pub batches: VecDeque<BatchRecord>,
+    /// Wall clock of the agent that stored the last batch, milliseconds: what the expiry counts from.
+    pub updated_ms: i64,
+}
+
+/// One stored batch, as the duplicate check needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRecord {
+    pub base_sequence: i32,
+    pub last_sequence: i32,
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub max_timestamp: i64,
+}
+
+/// What the rules say of a producer's batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Next,
+    Duplicate(BatchRecord),
+    Refused(Refusal),
+}
+
+/// The sequence number `n` batches' records after `sequence`: it wraps from 2^31 - 1 to 0.
+pub fn sequence_after(sequence: i32, n: i32) -> i32 {
+    ((i64::from(sequence) + i64::from(n)) % (1 << 31)) as i32
+}
+
+/// **Kafka's rules for a producer's next batch** (`ProducerAppendInfo`, KIP-360): an epoch that went back is fenced; a batch
+/// that equals one of the last five of its epoch is a duplicate; a new epoch starts at sequence 0; within an epoch sequences
+/// follow each other. A producer that the partition does not know may start anywhere.
+pub fn check_sequence(state: Option<&ProducerState>, p: &BatchProducer, records: i32) -> Verdict {
+    let Some(state) = state else {
+        return Verdict::Next;
+    };
+    if p.epoch < state.epoch {
+        return Verdict::Refused(Refusal::InvalidProducerEpoch);
+    }
+    if p.epoch > state.epoch {
+        return match p.base_sequence {
+            0 => Verdict::Next,
+            _ => Verdict::Refused(Refusal::OutOfOrderSequence),
+        };
+    }
+    if let Some(same) = state.duplicate_of(p, records) {
+        return Verdict::Duplicate(*same);
+    }
+    match state.batches.back() {
+        Some(last) if sequence_after(last.last_sequence, 1) != p.base_sequence => {
+            Verdict::Refused(Refusal::OutOfOrderSequence)
+        }
+        _ => Verdict::Next,
+    }
+}
+
+/// The rules for a batch that was acknowledged before (acks=1) and comes back from the WAL after its lease was lost: it was
+/// promised, so neither a gap nor a newer epoch refuses it; only one that is stored already is left out (DESIGN 2).
+pub fn check_replayed(state: Option<&ProducerState>, p: &BatchProducer, records: i32) -> Verdict {
+    let Some(state) = state.filter(|s| s.epoch == p.epoch) else {
+        return Verdict::Next;
+    };
+    if let Some(same) = state.duplicate_of(p, records) {
+        return Verdict::Duplicate(*same);
+    }
+    match state.batches.back() {
+        Some(last) if is_before(p.base_sequence, last.last_sequence) => Verdict::Duplicate(*last),
+        _ => Verdict::Next,
+    }
+}
+
+/// Is `a` at or before `b` on the circle of sequence numbers?
+fn is_before(a: i32, b: i32) -> bool {
+    let ahead = (i64::from(b) - i64::from(a)).rem_euclid(1 << 31);
+    ahead < 1 << 30
+}
+
+impl ProducerState {
+    fn duplicate_of(&self, p: &BatchProducer, records: i32) -> Option<&BatchRecord> {
+        let last = sequence_after(p.base_sequence, records - 1);
+        self.batches
+            .iter()
+            .find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
+    }
+
+    /// The state after `batch` was stored under `epoch`. A replayed batch of an older epoch leaves it as it is.
+    pub fn after(
+        state: Option<ProducerState>,
+        epoch: ProducerEpoch,
+        batch: BatchRecord,
+        now_ms: i64,
+    ) -> ProducerState {
+        let mut next = match state {
+            Some(state) if state.epoch > epoch => return state,
+            Some(state) if state.epoch == epoch => state,
+            _ => ProducerState {
+                epoch,
+                batches: VecDeque::new(),
+                updated_ms: now_ms,
+            },
+        };
+        if next.batches.len() == PRODUCER_BATCHES_KEPT {
+            next.batches.pop_front();
+        }
+        next.batches.push_back(batch);
+        next.updated_ms = now_ms;
+        next
+    }
+
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![FORMAT];
+        out.extend(self.epoch.to_be_bytes());
+        out.extend(self.updated_ms.to_be_bytes());
+        out.push(self.batches.len() as u8);
+        for b in &self.batches {
+            out.extend(b.base_sequence.to_be_bytes());
+            out.extend(b.last_sequence.to_be_bytes());
+            out.extend(b.base_offset.to_be_bytes());
+            out.extend(b.last_offset.to_be_bytes());
+            out.extend(b.max_timestamp.to_be_bytes());
+        }
+        out.into()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<ProducerState, Malformed> {
+        Self::read(&mut Reader(bytes)).ok_or(Malformed("producer row"))
+    }
+
+    fn read(r: &mut Reader<'_>) -> Option<ProducerState> {
+        (r.u8()? == FORMAT).then_some(())?;
+        let epoch = r.i16()?;
+        let updated_ms = r.i64()?;
+        let mut batches = VecDeque::new();
+        for _ in 0..r.u8()? {
+            batches.push_back(BatchRecord {
+                base_sequence: r.i32()?,
+                last_sequence: r.i32()?,
+                base_offset: r.i64()?,
+                last_offset: r.i64()?,
+                max_timestamp: r.i64()?,
+            });
+        }
+        r.end(ProducerState {
+            epoch,
+            batches,
+            updated_ms,
+        })
+    }
+}
+
+const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use sh_base::ProducerId;
+
+    use super::*;
+
+    fn batch(epoch: i16, base_sequence: i32) -> BatchProducer {
+        BatchProducer {
+            id: ProducerId(1),
+            epoch,
+            base_sequence,
+        }
+    }
+
+    /// A producer of epoch 3 that has stored batches of ten records up to `last`.
+    fn state(batches: i32, first: i32) -> ProducerState {
+        let mut state = None;
+        for i in 0..batches {
+            let base = sequence_after(first, i * 10);
+            let record = BatchRecord {
+                base_sequence: base,
+                last_sequence: sequence_after(base, 9),
+                base_offset: i64::from(i) * 10,
+                last_offset: i64::from(i) * 10 + 9,
+                max_timestamp: 0,
+            };
+            state = Some(ProducerState::after(state, 3, record, 7));
+        }
+        state.unwrap()
+    }
+
+    #[test]
+    fn five_batches_are_remembered_and_older_ones_are_out_of_order() {
+        let s = state(7, 0);
+        assert_eq!(ProducerState::decode(&s.encode()), Ok(s.clone()));
+        assert_eq!(s.batches.len(), 5);
+        assert!(
+            matches!(check_sequence(Some(&s), &batch(3, 20), 10), Verdict::Duplicate(b) if b.base_offset == 20)
+        );
+        assert_eq!(
+            check_sequence(Some(&s), &batch(3, 10), 10),
+            Verdict::Refused(Refusal::OutOfOrderSequence)
+        );
+        assert_eq!(check_sequence(Some(&s), &batch(3, 70), 10), Verdict::Next);
+        assert_eq!(
+            check_sequence(Some(&s), &batch(3, 71), 10),
+            Verdict::Refused(Refusal::OutOfOrderSequence)
+        );
+    }
+
+    #[test]
+    fn a_new_epoch_starts_at_zero_and_an_old_one_is_fenced() {
+        let s = state(1, 0);
+        assert_eq!(check_sequence(Some(&s), &batch(4, 0), 1), Verdict::Next);
+        assert_eq!(
+            check_sequence(Some(&s), &batch(4, 1), 1),
+            Verdict::Refused(Refusal::OutOfOrderSequence)
+        );
+        assert_eq!(
+            check_sequence(Some(&s), &batch(2, 10), 1),
+            Verdict::Refused(Refusal::InvalidProducerEpoch)
+        );
+        assert_eq!(check_sequence(None, &batch(0, 500), 1), Verdict::Next);
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let s = state(1, i32::MAX - 9);
+        assert_eq!(s.batches[0].last_sequence, i32::MAX);
+        assert_eq!(check_sequence(Some(&s), &batch(3, 0), 1), Verdict::Next);
+    }
+
+    #[test]
+    fn a_replayed_batch_is_stored_after_a_gap_but_never_twice() {
+        let s = state(7, 0);
+        assert_eq!(check_replayed(Some(&s), &batch(3, 90), 10), Verdict::Next);
+        assert_eq!(check_replayed(Some(&s), &batch(2, 10), 10), Verdict::Next);
+        assert!(matches!(
+            check_replayed(Some(&s), &batch(3, 0), 10),
+            Verdict::Duplicate(_)
+        ));
+    }
+}
