@@ -4,7 +4,9 @@
 //! is field order. Tags are numbered so that key order is the order of locking (DESIGN 4):
 //! object < agent < transaction < head < producer < the rest. Nobody locks in another order.
 use bytes::Bytes;
-use sh_base::{AgentId, Incarnation, ObjectId, Offset, Org, ProducerId, TopicId, TopicName, TopicPartition};
+use sh_base::{
+    AgentId, Incarnation, ObjectId, Offset, Org, ProducerId, TopicId, TopicName, TopicPartition,
+};
 
 /// A key family: one table each on Postgres. Discriminants are on disk: never renumber.
 #[repr(u8)]
@@ -117,7 +119,11 @@ impl Key {
         let bad = || InvalidKey(bytes.to_vec());
         let mut r = Reader(bytes);
         let key = r.key().ok_or_else(bad)?;
-        if r.0.is_empty() && key.encode() == bytes { Ok(key) } else { Err(bad()) }
+        if r.0.is_empty() && key.encode() == bytes {
+            Ok(key)
+        } else {
+            Err(bad())
+        }
     }
 }
 
@@ -133,14 +139,20 @@ impl KeyRange {
             }
             end.pop();
         }
-        KeyRange { start: start.into(), end: end.into() }
+        KeyRange {
+            start: start.into(),
+            end: end.into(),
+        }
     }
     pub fn family(family: Family) -> KeyRange {
         KeyRange::prefix([family as u8])
     }
     /// The extents of a partition whose base offset lies in `[from, to)`.
     pub fn extents(tp: TopicPartition, from: Offset, to: Offset) -> KeyRange {
-        KeyRange { start: Key::Extent(tp, from).encode(), end: Key::Extent(tp, to).encode() }
+        KeyRange {
+            start: Key::Extent(tp, from).encode(),
+            end: Key::Extent(tp, to).encode(),
+        }
     }
     /// What one partition knows of its producers.
     pub fn producers(tp: TopicPartition) -> KeyRange {
@@ -233,7 +245,10 @@ impl Reader<'_> {
     }
     fn partition(&mut self) -> Option<TopicPartition> {
         let topic = TopicId(uuid::Uuid::from_bytes(self.array()?));
-        Some(TopicPartition { topic, partition: i32::from_be_bytes(self.array()?) })
+        Some(TopicPartition {
+            topic,
+            partition: i32::from_be_bytes(self.array()?),
+        })
     }
     fn word(&mut self) -> Option<String> {
         let end = self.0.iter().position(|b| *b == 0)?;

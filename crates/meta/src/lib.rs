@@ -2,11 +2,24 @@
 //!
 //! All metadata logic is pure functions (old values, command) -> (new values, reply) that run inside [`MetaStore::update`];
 //! they live beside the thing they decide about and are tested without a database.
+//!
+//! [`open`] gives a store by URL, [`Lane`] writes to it in order, [`FeedReader`] follows what everybody wrote, [`Guard`]
+//! notices when the store is no longer the one that this process knows.
+mod backoff;
+pub mod entry;
 pub mod key;
+pub mod lane;
+pub mod memory;
+mod rules;
+mod serial;
 pub mod store;
+pub mod watch;
 
 pub use key::{Family, Key, KeyRange};
+pub use lane::{Lane, Plan};
+pub use memory::MemoryStore;
 pub use store::{
-    Change, Cursor, Decision, FeedEntry, Identity, LaneId, MetaError, MetaStore, Request, Row,
-    Update, View, Write,
+    Apply, Change, Cursor, Decision, FeedEntry, Identity, LaneId, MetaError, MetaStore, Request,
+    Row, Update, View, Write,
 };
+pub use watch::FeedReader;

@@ -58,7 +58,10 @@ pub struct View {
 impl View {
     /// The row of a key that was locked, shared or read; absent keys are empty rows.
     pub fn row(&self, key: &Key) -> &Row {
-        static EMPTY: Row = Row { value: None, version: 0 };
+        static EMPTY: Row = Row {
+            value: None,
+            version: 0,
+        };
         self.rows.get(key).unwrap_or(&EMPTY)
     }
     pub fn value(&self, key: &Key) -> Option<&Bytes> {
