@@ -1,0 +1,20 @@
+//! A small, plain Kafka client: enough for the command line, the test kit and the benchmarks.
+//!
+//! - [`Connection`]: one TCP connection; requests are pipelined, any request can be sent at any version, raw frames too.
+//! - [`Client`]: bootstrap, metadata, one connection per broker, and retries within a bounded time.
+//! - [`Producer`], [`Consumer`], [`Admin`]: what people do with a cluster.
+//!
+//! Every error says which address or request it is about, and what to do.
+mod admin;
+mod client;
+mod connection;
+mod error;
+mod metadata;
+mod partitioner;
+
+pub use admin::{Admin, ConfigEntry, ConfigResource, NewTopic, OffsetSpec};
+pub use client::{Client, Options};
+pub use connection::{Connection, Pending};
+pub use error::{Error, Result};
+pub use metadata::{Broker, Partition, Topic};
+pub use partitioner::{murmur2, partition_for_key};
