@@ -10,14 +10,18 @@ pub mod entry;
 pub mod key;
 pub mod lane;
 pub mod memory;
+pub mod open;
 mod rules;
 mod serial;
+pub mod sqlite;
 pub mod store;
 pub mod watch;
 
 pub use key::{Family, Key, KeyRange};
 pub use lane::{Lane, Plan};
 pub use memory::MemoryStore;
+pub use open::{OpenError, open};
+pub use sqlite::SqliteStore;
 pub use store::{
     Apply, Change, Cursor, Decision, FeedEntry, Identity, LaneId, MetaError, MetaStore, Request,
     Row, Update, View, Write,

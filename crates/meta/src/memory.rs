@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Cursor, FeedEntry, Identity, Key, KeyRange, LaneId, MetaError, MetaStore, Request, Row, Update,
+    rules,
     serial::{self, Serial},
 };
 
@@ -36,6 +37,21 @@ impl MemoryStore {
         MemoryStore {
             state: Arc::default(),
             system: system.into(),
+        }
+    }
+}
+
+impl MemoryStore {
+    /// A separate store with the same identity and content: a backup, or a standby that lags behind.
+    pub fn copy(&self) -> MemoryStore {
+        let State { rows, feed } = &*self.state.lock();
+        let state = State {
+            rows: rows.clone(),
+            feed: feed.clone(),
+        };
+        MemoryStore {
+            state: Arc::new(Mutex::new(state)),
+            system: self.system.clone(),
         }
     }
 }
@@ -103,27 +119,13 @@ impl State {
             .collect()
     }
 
-    /// Every lane's first entry past the cursor, then every lane's second, and so on: no busy lane hides the others.
     fn after(&self, cursor: &Cursor, limit: usize) -> Vec<FeedEntry> {
-        let tail = |(lane, entries): (&LaneId, &'_ Vec<FeedEntry>)| {
+        let tail = |(lane, entries): (&LaneId, &Vec<FeedEntry>)| {
             let seen = cursor.get(lane).copied().unwrap_or(0);
-            let from = usize::try_from(seen)
-                .unwrap_or(usize::MAX)
-                .min(entries.len());
-            entries[from..]
-                .iter()
-                .take(limit)
-                .cloned()
-                .enumerate()
-                .collect::<Vec<_>>()
+            let from = usize::try_from(seen).unwrap_or(usize::MAX);
+            entries.iter().skip(from).take(limit).cloned().collect()
         };
-        let mut found: Vec<(usize, FeedEntry)> = self.feed.iter().flat_map(tail).collect();
-        found.sort_by_key(|(rank, entry)| (*rank, entry.request.lane));
-        found
-            .into_iter()
-            .take(limit)
-            .map(|(_, entry)| entry)
-            .collect()
+        rules::in_turns(self.feed.iter().map(tail).collect(), limit)
     }
 }
 

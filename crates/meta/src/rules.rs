@@ -121,3 +121,17 @@ fn require_bounded(writes: &[Write]) -> Result<(), MetaError> {
 fn misuse(what: String) -> MetaError {
     MetaError::Definite(format!("a bug in the caller: the update {what}"))
 }
+
+/// One page of the feed: every lane's first entry, then every lane's second, and so on: no busy lane hides the others.
+pub(crate) fn in_turns(lanes: Vec<Vec<FeedEntry>>, limit: usize) -> Vec<FeedEntry> {
+    let ranked = lanes
+        .into_iter()
+        .flat_map(|lane| lane.into_iter().enumerate());
+    let mut ranked: Vec<(usize, FeedEntry)> = ranked.collect();
+    ranked.sort_by_key(|(rank, entry)| (*rank, entry.request.lane));
+    ranked
+        .into_iter()
+        .take(limit)
+        .map(|(_, entry)| entry)
+        .collect()
+}
