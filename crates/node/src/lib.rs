@@ -1,0 +1,84 @@
+//! The product API: plain data in, plain data out. Every door (Kafka, REST, gRPC) translates into these calls; authorisation,
+//! validation and metering happen here, once.
+//!
+//! *Invariant:* no type of this room knows a Kafka request, HTTP or protobuf. Errors are [`sh_base::Failure`].
+pub mod caller;
+pub mod config;
+mod control;
+pub mod topic;
+mod topic_table;
+
+use std::sync::Arc;
+
+use sh_base::{AgentId, Env};
+use sh_meta::{FeedEntry, Lane, MetaStore};
+
+pub use caller::{Caller, Operation, Resource};
+pub use config::BrokerConfig;
+pub use topic::{Topic, TopicRow, TopicSettings};
+pub use topic_table::TopicTable;
+
+/// What a node is made of.
+pub struct NodeParts {
+    pub env: Env,
+    pub store: Arc<dyn MetaStore>,
+    /// The lane of control changes (topics, configs, counters); the log's commits have their own.
+    pub control: Arc<Lane>,
+    /// This agent, the broker id that clients know it by.
+    pub agent: AgentId,
+    pub broker: BrokerConfig,
+}
+
+/// A handle of the product; cheap to clone.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    env: Env,
+    store: Arc<dyn MetaStore>,
+    control: Arc<Lane>,
+    agent: AgentId,
+    topics: TopicTable,
+}
+
+impl Node {
+    pub fn new(parts: NodeParts) -> Node {
+        let NodeParts {
+            env,
+            store,
+            control,
+            agent,
+            broker,
+        } = parts;
+        let topics = TopicTable::new(store.clone(), broker);
+        Node(Arc::new(Inner {
+            env,
+            store,
+            control,
+            agent,
+            topics,
+        }))
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.0.env
+    }
+    pub fn store(&self) -> &Arc<dyn MetaStore> {
+        &self.0.store
+    }
+    /// The lane of control changes.
+    pub fn control(&self) -> &Lane {
+        &self.0.control
+    }
+    pub fn agent(&self) -> AgentId {
+        self.0.agent
+    }
+    /// The living topics, as of what was heard.
+    pub fn topics(&self) -> &TopicTable {
+        &self.0.topics
+    }
+    /// Every own update and every entry of the feed goes in here, in any order.
+    pub fn hear(&self, entry: &FeedEntry) {
+        self.0.topics.hear(entry);
+    }
+}
