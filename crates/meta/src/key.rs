@@ -132,17 +132,19 @@ impl KeyRange {
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> KeyRange {
         let start: Vec<u8> = prefix.into();
         let mut end = start.clone();
-        while let Some(last) = end.last_mut() {
-            if *last < u8::MAX {
-                *last += 1;
-                break;
-            }
-            end.pop();
+        while end.pop_if(|last| *last == u8::MAX).is_some() {}
+        match end.last_mut() {
+            Some(last) => *last += 1,
+            None => end.push(u8::MAX),
         }
         KeyRange {
             start: start.into(),
             end: end.into(),
         }
+    }
+    /// Every key there is: no family's tag is 0xff.
+    pub fn all() -> KeyRange {
+        KeyRange::prefix([])
     }
     pub fn family(family: Family) -> KeyRange {
         KeyRange::prefix([family as u8])

@@ -6,6 +6,8 @@
 //! [`open`] gives a store by URL, [`Lane`] writes to it in order, [`FeedReader`] follows what everybody wrote, [`Guard`]
 //! notices when the store is no longer the one that this process knows.
 mod backoff;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod entry;
 pub mod key;
 pub mod lane;

@@ -175,10 +175,7 @@ pub(super) fn snapshot(
     hand_over: impl Fn(Vec<(Key, Row)>) -> bool,
 ) -> Result<Cursor, MetaError> {
     let end = feed_end(db)?;
-    let mut range = KeyRange {
-        start: Bytes::new(),
-        end: Bytes::from_static(&[u8::MAX]),
-    };
+    let mut range = KeyRange::all();
     loop {
         let rows = scan(db, &range, page, false)?;
         let Some((last, _)) = rows.last() else {

@@ -1,0 +1,3 @@
+//! The stores keep their promises.
+mod memory;
+mod sqlite;
