@@ -1,1 +1,58 @@
-fn main() {}
+//! `cargo xtask`: the project's chores, one module each. `cargo xtask help` lists them.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a developer's tool lives in the real world: it reads the environment and the clock"
+)]
+
+mod audit;
+mod process;
+mod services;
+mod suites;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask test [--only NAME]... [--on TARGET]... [--bootstrap HOST:PORT]
+    Installs what the tests need, starts the services, runs every test.
+    NAME    `rooms` (cargo test) or a client suite: {suites}
+    TARGET  what the suites speak to: {targets}
+            (default: folder, s3 and pair; oracle is Apache Kafka itself)
+    --bootstrap runs the suites against a server that is already there.
+cargo xtask tidy     Checks the rules of the house that a compiler does not.
+cargo xtask audit    Checks licences, sources and double versions of the dependencies.
+cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
+
+fn help() -> String {
+    HELP.replace("{suites}", &suites::names().join(", "))
+        .replace("{targets}", &services::Target::NAMES.join(", "))
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Err(error) = run(&args) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("{error:#}");
+    ExitCode::FAILURE
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().map(String::as_str) {
+        Some("test") => test::run(&test::Options::parse(rest)?),
+        Some("tidy") => tidy::run(),
+        Some("audit") => audit::run(),
+        Some("oracle") => services::oracle::run_in_foreground(rest),
+        Some("help" | "--help" | "-h") | None => {
+            println!("{}", help());
+            Ok(())
+        }
+        Some(other) => bail!("`{other}` is not a chore\n\n{}", help()),
+    }
+}

@@ -1,0 +1,114 @@
+//! How each suite's program is built and started.
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    process::{cmd, output},
+    tools::{kafka, node, python},
+    workspace::{root, tools_dir},
+};
+
+fn suite(path: &str) -> PathBuf {
+    root().join("suites").join(path)
+}
+
+/// Compiles the suites that need it.
+pub fn compile() -> Result<()> {
+    compile_java().context("suites/java does not compile")?;
+    compile_go().context("suites/go does not compile")
+}
+
+fn compile_java() -> Result<()> {
+    let mut javac = cmd(
+        "javac",
+        ["-Xlint:all,-serial,-path", "-Werror", "--release", "17"],
+    );
+    javac
+        .arg("-d")
+        .arg(kafka::classes()?)
+        .arg("-cp")
+        .arg(kafka::libs()?.join("*"));
+    for entry in fs::read_dir(suite("java"))? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "java")
+        {
+            javac.arg(path);
+        }
+    }
+    output(&mut javac).map(drop)
+}
+
+fn go_program() -> Result<PathBuf> {
+    Ok(tools_dir()?.join("go-suite"))
+}
+
+fn compile_go() -> Result<()> {
+    let mut build = cmd("go", ["build", "-o"]);
+    build.arg(go_program()?).arg(".").current_dir(suite("go"));
+    output(&mut build).map(drop)
+}
+
+pub fn python(bootstrap: &str) -> Result<Command> {
+    let mut command = Command::new(python::interpreter()?);
+    command
+        .arg("-u")
+        .arg(suite("python/suite.py"))
+        .arg(bootstrap);
+    Ok(command)
+}
+
+pub fn kcat(bootstrap: &str) -> Command {
+    let mut command = Command::new(suite("kcat/run"));
+    command.arg(bootstrap);
+    command
+}
+
+pub fn node(bootstrap: &str) -> Result<Command> {
+    let mut command = cmd("node", [suite("node/suite.js")]);
+    command.arg(bootstrap).env("NODE_PATH", node::modules()?);
+    Ok(command)
+}
+
+pub fn go(bootstrap: &str) -> Result<Command> {
+    let mut command = Command::new(go_program()?);
+    command.arg(bootstrap);
+    Ok(command)
+}
+
+pub fn java(bootstrap: &str) -> Result<Command> {
+    let mut command = kafka::java("ClientSuite")?;
+    command.arg(bootstrap);
+    Ok(command)
+}
+
+pub fn console(bootstrap: &str) -> Result<Command> {
+    let mut command = Command::new(suite("console/run"));
+    command
+        .arg(bootstrap)
+        .env("CLASSPATH", kafka::class_path()?);
+    Ok(command)
+}
+
+/// The flights of 2013, written by a default producer and read back.
+pub fn flights(bootstrap: &str) -> Result<Command> {
+    let mut command = kafka::java("FlightsSuite")?;
+    command.arg(bootstrap).arg(flights_csv()?);
+    Ok(command)
+}
+
+/// The real input lies beside the repository.
+fn flights_csv() -> Result<PathBuf> {
+    let zip = root().join("../shared/data/flights.csv.zip");
+    if !zip.exists() {
+        bail!(
+            "no {}: the real input is not in the repository, put it there",
+            zip.display()
+        );
+    }
+    let dir = tools_dir()?.join("flights");
+    output(cmd("unzip", ["-o", "-q"]).arg(&zip).arg("-d").arg(&dir))?;
+    Ok(dir.join("flights.csv"))
+}
