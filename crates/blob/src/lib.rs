@@ -2,10 +2,20 @@
 //!
 //! *Invariant:* a data object's key is never used for other content, so a put may be repeated, hedged or arrive late
 //! without harm. Only `cluster.json` is written conditionally.
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod file;
+pub mod keys;
+mod memory;
+
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use file::FileBucket;
+pub use keys::ObjectKey;
+pub use memory::MemoryBucket;
 
 /// What can go wrong at the bucket. Every error says whether the call may have happened all the same.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +29,15 @@ pub enum BlobError {
     /// There is no such object. (Reads only.)
     #[error("no object {0}")]
     NotFound(String),
+}
+
+impl BlobError {
+    pub(crate) fn beyond(key: &str, range: &Range<u64>) -> BlobError {
+        BlobError::Definite(format!(
+            "bytes {}..{} are not all within {key}",
+            range.start, range.end
+        ))
+    }
 }
 
 /// What a listing or a head tells of an object.
@@ -42,7 +61,9 @@ pub enum Expect {
 /// Losing a race is a value, not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutIf {
-    Stored { tag: String },
+    Stored {
+        tag: String,
+    },
     /// The condition did not hold; nothing was written.
     Lost,
 }

@@ -1,0 +1,97 @@
+//! A bucket that is a local folder: an object is a file, its key the file's path below the root.
+//!
+//! *Invariant:* a file under its key is whole and on the platter. It is written under another name on the same file system,
+//! synced, renamed, and the folders that lead to it are synced, before anyone is told. What a crash leaves lies in `.tmp`.
+//!
+//! Two keys of which one is a folder of the other (`a` and `a/b`) cannot both exist here; ours never are.
+mod disk;
+mod temp;
+mod walk;
+
+use std::{ops::Range, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sh_base::Env;
+
+use self::disk::Disk;
+use crate::{BlobError, Bucket, Expect, ObjectMeta, PutIf, keys};
+
+/// A local folder. Processes may share it; conditional puts are serialised by a file lock.
+#[derive(Clone)]
+pub struct FileBucket {
+    disk: Arc<Disk>,
+}
+
+impl FileBucket {
+    /// Opens the folder, makes it if need be, and removes what dead writers left in it.
+    pub fn open(root: impl Into<PathBuf>, env: &Env) -> std::io::Result<Self> {
+        Ok(FileBucket {
+            disk: Arc::new(Disk::open(root.into(), env)?),
+        })
+    }
+
+    /// File calls block, so they run on the threads that may.
+    async fn run<T, F>(&self, work: F) -> Result<T, BlobError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Disk) -> Result<T, BlobError> + Send + 'static,
+    {
+        let disk = self.disk.clone();
+        match tokio::task::spawn_blocking(move || work(&disk)).await {
+            Ok(result) => result,
+            Err(_) => Err(BlobError::Maybe("the file call was interrupted".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Bucket for FileBucket {
+    async fn put(&self, key: &str, parts: Vec<Bytes>) -> Result<(), BlobError> {
+        keys::check(key)?;
+        let key = key.to_string();
+        self.run(move |disk| disk.put(&key, &parts)).await
+    }
+
+    async fn get(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlobError> {
+        keys::check(key)?;
+        let (key, ranges) = (key.to_string(), ranges.to_vec());
+        self.run(move |disk| disk.get(&key, &ranges)).await
+    }
+
+    async fn get_all(&self, key: &str) -> Result<Bytes, BlobError> {
+        keys::check(key)?;
+        let key = key.to_string();
+        self.run(move |disk| disk.get_all(&key)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, BlobError> {
+        keys::check(key)?;
+        let key = key.to_string();
+        self.run(move |disk| disk.head(&key)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ObjectMeta>, BlobError> {
+        let (prefix, after) = (prefix.to_string(), after.unwrap_or("").to_string());
+        self.run(move |disk| disk.list(&prefix, &after, limit))
+            .await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), BlobError> {
+        keys.iter().try_for_each(|key| keys::check(key))?;
+        let keys = keys.to_vec();
+        self.run(move |disk| disk.delete(&keys)).await
+    }
+
+    async fn put_if(&self, key: &str, bytes: Bytes, expect: Expect) -> Result<PutIf, BlobError> {
+        keys::check(key)?;
+        let key = key.to_string();
+        self.run(move |disk| disk.put_if(&key, bytes, &expect))
+            .await
+    }
+}
