@@ -5,6 +5,13 @@
 #[error("the {0} is damaged, or was written by a newer version")]
 pub struct Malformed(pub &'static str);
 
+impl Malformed {
+    /// The error's words, for a thing that is named at run time.
+    pub fn text(what: &str) -> String {
+        format!("the {what} is damaged, or was written by a newer version")
+    }
+}
+
 /// A bounded reader; every method is `None` past the end.
 pub struct Reader<'a>(pub &'a [u8]);
 

@@ -1,9 +1,19 @@
 //! The engine of the log: ingest windows, WAL, objects, commits, leases, the extent index and fetches.
 //!
 //! The write path is `../shared/model/WritePath.tla` in Rust; where a function states a rule of the model, its doc names it.
+pub mod agent;
+pub mod api;
 pub mod codec;
+pub mod commit;
+pub mod ingest;
+pub mod object;
+pub mod replay;
 pub mod row;
+#[cfg(test)]
+mod test_env;
+pub mod wal;
 
+pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket};
 pub use row::{
     Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place, ProducerState, Refusal,
     RunAnswers,

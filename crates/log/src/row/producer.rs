@@ -2,7 +2,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use sh_base::{Offset, ProducerEpoch, batch::BatchProducer, limits::PRODUCER_BATCHES_KEPT};
+use sh_base::{Offset, ProducerEpoch, batch::{BatchProducer, sequence_add},
+    limits::PRODUCER_BATCHES_KEPT};
 
 use super::fate::Refusal;
 use crate::codec::{Malformed, Reader};
@@ -34,11 +35,6 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
-/// The sequence number `n` batches' records after `sequence`: it wraps from 2^31 - 1 to 0.
-pub fn sequence_after(sequence: i32, n: i32) -> i32 {
-    ((i64::from(sequence) + i64::from(n)) % (1 << 31)) as i32
-}
-
 /// **Kafka's rules for a producer's next batch** (`ProducerAppendInfo`, KIP-360): an epoch that went back is fenced; a batch
 /// that equals one of the last five of its epoch is a duplicate; a new epoch starts at sequence 0; within an epoch sequences
 /// follow each other. A producer that the partition does not know may start anywhere.
@@ -59,7 +55,7 @@ pub fn check_sequence(state: Option<&ProducerState>, p: &BatchProducer, records:
         return Verdict::Duplicate(*same);
     }
     match state.batches.back() {
-        Some(last) if sequence_after(last.last_sequence, 1) != p.base_sequence => {
+        Some(last) if sequence_add(last.last_sequence, 1) != p.base_sequence => {
             Verdict::Refused(Refusal::OutOfOrderSequence)
         }
         _ => Verdict::Next,
@@ -89,7 +85,7 @@ fn is_before(a: i32, b: i32) -> bool {
 
 impl ProducerState {
     fn duplicate_of(&self, p: &BatchProducer, records: i32) -> Option<&BatchRecord> {
-        let last = sequence_after(p.base_sequence, records - 1);
+        let last = sequence_add(p.base_sequence, records - 1);
         self.batches
             .iter()
             .find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
@@ -180,10 +176,10 @@ mod tests {
     fn state(batches: i32, first: i32) -> ProducerState {
         let mut state = None;
         for i in 0..batches {
-            let base = sequence_after(first, i * 10);
+            let base = sequence_add(first, i * 10);
             let record = BatchRecord {
                 base_sequence: base,
-                last_sequence: sequence_after(base, 9),
+                last_sequence: sequence_add(base, 9),
                 base_offset: i64::from(i) * 10,
                 last_offset: i64::from(i) * 10 + 9,
                 max_timestamp: 0,

@@ -1,0 +1,148 @@
+//! An agent's row: who it is, where it listens, and the epoch that fences its former lives.
+//!
+//! At a start the epoch is bumped *before* any fate is read: the bump waits for commits that are running and fences those
+//! that are late (model: `aw_look_first`, `bug_no_epoch`).
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sh_base::{AgentId, Env, Incarnation};
+use sh_meta::{Decision, Key, Lane, LaneId, MetaError, MetaStore, Plan, View, Write};
+
+/// The row of [`Key::Agent`], JSON.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct AgentRow {
+    pub epoch: u32,
+    /// Hexadecimal, as in object keys.
+    pub nonce: String,
+    /// Where Kafka clients reach it.
+    pub host: String,
+    pub port: u16,
+    pub zone: Option<String>,
+    /// Wall clock of its last sign of life, milliseconds.
+    pub heartbeat_ms: i64,
+    /// False from a clean stop to the next start.
+    pub serving: bool,
+    /// "I need none of my object ids before this (epoch, seq) any more": only those rows may be forgotten
+    /// (model: `Done`, `aw_forget_any`).
+    pub needs_from: (u32, u64),
+}
+
+/// How often an agent shows that it lives, and how long the others believe it without.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+pub const HEARTBEAT_BELIEVED_MS: i64 = 30_000;
+
+/// The lane of window commits, and the one of everything else.
+pub const COMMIT_LANE: u8 = 0;
+pub const CONTROL_LANE: u8 = 1;
+
+/// Where an agent is reached.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+    pub zone: Option<String>,
+}
+
+impl AgentRow {
+    pub fn decode(value: &[u8]) -> Result<AgentRow, serde_json::Error> {
+        serde_json::from_slice(value)
+    }
+    pub fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+    /// Is this incarnation the newest life of its agent?
+    pub fn is_current(value: Option<&Bytes>, by: &Incarnation) -> bool {
+        value.and_then(|v| AgentRow::decode(v).ok()).is_some_and(|row| row.is(by))
+    }
+    fn is(&self, by: &Incarnation) -> bool {
+        self.epoch == by.epoch && self.nonce == format!("{:016x}", by.nonce)
+    }
+    /// Does it take clients, as far as others can tell?
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        self.serving && now_ms - self.heartbeat_ms < HEARTBEAT_BELIEVED_MS
+    }
+}
+
+/// A lane for what an agent does before it has an incarnation: its name is drawn, so it never meets another.
+pub fn boot_lane(store: Arc<dyn MetaStore>, env: &Env) -> Lane {
+    let by = Incarnation { agent: AgentId(u32::MAX), epoch: 0, nonce: env.next_u64() };
+    Lane::new(store, env.clone(), LaneId { by, lane: CONTROL_LANE }, 0)
+}
+
+/// Allocates the next agent id, counted from 0, never given twice.
+pub async fn allocate_id(lane: &Lane, patience: Duration) -> Result<AgentId, MetaError> {
+    let key = Key::Counter("agent-id".into());
+    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+    let entry = lane.update(plan, patience, move |view| take_next(view, &key)).await?;
+    let text = String::from_utf8_lossy(&entry.reply).into_owned();
+    let id = text.parse().map_err(|_| MetaError::Definite(format!("the counter agent-id holds {text:?}")))?;
+    Ok(AgentId(id))
+}
+
+/// Takes the next number of a counter row (decimal text).
+fn take_next(view: &View, key: &Key) -> Decision {
+    let stored = view.value(key).and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok());
+    let next = stored.unwrap_or(0);
+    let write = |n: u64| Write { key: key.clone(), value: Some(n.to_string().into()), version: None };
+    Decision { writes: vec![write(next + 1)], reply: next.to_string().into() }
+}
+
+/// **A new life**: bumps the epoch under the exclusive lock of the row and draws the nonce (model: `Bump`).
+pub async fn begin_life(
+    lane: &Lane,
+    env: &Env,
+    id: AgentId,
+    address: &Address,
+    patience: Duration,
+) -> Result<(Incarnation, AgentRow), MetaError> {
+    let key = Key::Agent(id);
+    let (nonce, now_ms, address) = (env.next_u64(), env.wall_ms(), address.clone());
+    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+    let bump = move |view: &View| {
+        let old = view.value(&key).and_then(|v| AgentRow::decode(v).ok());
+        let row = AgentRow {
+            epoch: old.as_ref().map_or(1, |row| row.epoch + 1),
+            nonce: format!("{nonce:016x}"),
+            host: address.host.clone(),
+            port: address.port,
+            zone: address.zone.clone(),
+            heartbeat_ms: now_ms,
+            serving: false,
+            needs_from: old.map_or((0, 0), |row| row.needs_from),
+        };
+        let write = Write { key: key.clone(), value: Some(row.encode()), version: None };
+        Decision { writes: vec![write], reply: row.encode() }
+    };
+    let entry = lane.update(plan, patience, bump).await?;
+    let row = AgentRow::decode(&entry.reply).map_err(|e| MetaError::Definite(e.to_string()))?;
+    Ok((Incarnation { agent: id, epoch: row.epoch, nonce }, row))
+}
+
+/// The outcome of a change to one's own row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnRow {
+    Written,
+    /// A newer life of this agent has the row: this one must stop.
+    Fenced,
+}
+
+/// Changes one's own row, if it is still one's own: heartbeats, `serving`, `needs_from`.
+pub async fn change_own_row(
+    lane: &Lane,
+    me: Incarnation,
+    patience: Duration,
+    change: impl Fn(&mut AgentRow) + Send + Sync + 'static,
+) -> Result<OwnRow, MetaError> {
+    let key = Key::Agent(me.agent);
+    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+    let apply = move |view: &View| {
+        let own = view.value(&key).and_then(|v| AgentRow::decode(v).ok()).filter(|row| row.is(&me));
+        let Some(mut row) = own else { return Decision::default() };
+        change(&mut row);
+        let write = Write { key: key.clone(), value: Some(row.encode()), version: None };
+        Decision { writes: vec![write], reply: Bytes::new() }
+    };
+    let entry = lane.update(plan, patience, apply).await?;
+    Ok(if entry.changes.is_empty() { OwnRow::Fenced } else { OwnRow::Written })
+}

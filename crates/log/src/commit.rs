@@ -1,0 +1,372 @@
+//! The commit of windows: a pure function from the locked rows to the new rows and the answers (DESIGN 5).
+//!
+//! The rules of `WritePath.tla` (`Exec`, `Apply`, `Store`) that live here, each in a function that names it: the fate of an
+//! id is decided once, an agent that was fenced commits nothing, a leased batch needs its lease, nobody else writes while
+//! there is one, later batches never overtake one that was refused, and a batch is stored at most once.
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+use sh_base::{
+    Incarnation, ObjectId, Offset, ProducerId, TopicPartition,
+    batch::{BatchProducer, sequence_add},
+    limits::UPDATE_EXTENTS_MAX,
+};
+use sh_meta::{Decision, Key, View, Write};
+
+use crate::{
+    agent::AgentRow,
+    codec::{Malformed, Reader, put_list},
+    row::{
+        Answer, BatchRecord, Extent, Fate, Head, Place, ProducerState, Refusal, RunAnswers, Verdict,
+        check_replayed, check_sequence,
+    },
+};
+
+/// Windows of one agent that are stored in the bucket, oldest first, to be committed in one update.
+#[derive(Clone, Debug)]
+pub struct CommitPlan {
+    pub by: Incarnation,
+    pub windows: Vec<WindowPlan>,
+    /// Partitions of which an earlier batch of this agent was refused for a lease: later ones are refused too.
+    pub held: HashSet<TopicPartition>,
+    pub now_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct WindowPlan {
+    pub id: ObjectId,
+    pub runs: Vec<RunPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunPlan {
+    pub partition: TopicPartition,
+    pub batches: Vec<BatchPlan>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BatchPlan {
+    pub start: u64,
+    pub len: u32,
+    /// How many offsets it takes.
+    pub offsets: Offset,
+    pub records: i32,
+    pub producer: Option<BatchProducer>,
+    pub min_timestamp: i64,
+    pub max_timestamp: i64,
+    pub promised: Option<Promise>,
+    /// It was acknowledged in an earlier life and comes from the WAL.
+    pub replayed: bool,
+}
+
+/// An offset handed out before the commit, under a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    pub lease_epoch: u64,
+    pub base_offset: Offset,
+}
+
+/// What became of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitReply {
+    /// A newer incarnation of this agent exists: this one must stop.
+    Fenced,
+    /// The fates of the leading windows, up to and with the first aborted one.
+    Fates(Vec<Fate>),
+    /// A row could not be read: nothing was written, and the agent must stop.
+    Damaged(String),
+}
+
+impl CommitPlan {
+    /// Locked in the order of the families: the ids' fates, the heads, the producers.
+    pub fn locks(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.windows.iter().map(|w| Key::Object(w.id)).collect();
+        for run in self.windows.iter().flat_map(|w| &w.runs) {
+            keys.push(Key::Head(run.partition));
+            let ids = run.batches.iter().filter_map(|b| b.producer.map(|p| p.id));
+            keys.extend(ids.map(|id| Key::Producer(run.partition, id)));
+        }
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// The agent row fences the commit; it is shared, so that it stands in no other commit's way.
+    pub fn shares(&self) -> Vec<Key> {
+        vec![Key::Agent(self.by.agent)]
+    }
+}
+
+impl WindowPlan {
+    /// How many rows this window may write.
+    pub fn rows(&self) -> usize {
+        self.runs.iter().map(|r| r.batches.len() + 2).sum::<usize>() + 1
+    }
+}
+
+/// How many of these windows fit into one update, at least one.
+pub fn windows_of_one_update<'a>(windows: impl Iterator<Item = &'a WindowPlan>) -> usize {
+    let mut rows = 0;
+    let fits = |w: &&WindowPlan| {
+        rows += w.rows();
+        rows <= UPDATE_EXTENTS_MAX
+    };
+    windows.take_while(fits).count().max(1)
+}
+
+/// Decides a plan. A row that does not decode stops the agent rather than the partition: nothing is written.
+pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
+    if !AgentRow::is_current(view.value(&Key::Agent(plan.by.agent)), &plan.by) {
+        return Ok(Decision { writes: vec![], reply: CommitReply::Fenced.encode() });
+    }
+    let mut state = State::new(plan, view);
+    let mut fates = Vec::new();
+    for window in &plan.windows {
+        match state.known_fate(window.id)? {
+            Some(Fate::Committed(runs)) => {
+                state.hold_refused(&runs);
+                fates.push(Fate::Committed(runs));
+            }
+            Some(Fate::Aborted) => {
+                fates.push(Fate::Aborted);
+                break;
+            }
+            None => fates.push(state.window(window)?),
+        }
+    }
+    Ok(Decision { writes: state.writes(), reply: CommitReply::Fates(fates).encode() })
+}
+
+/// The rows as the commit changes them.
+struct State<'a> {
+    view: &'a View,
+    now_ms: i64,
+    by: Incarnation,
+    held: HashSet<TopicPartition>,
+    heads: BTreeMap<TopicPartition, Head>,
+    producers: BTreeMap<(TopicPartition, ProducerId), ProducerState>,
+    extents: BTreeMap<(TopicPartition, Offset), Extent>,
+    fates: Vec<(ObjectId, Bytes)>,
+}
+
+impl<'a> State<'a> {
+    fn new(plan: &CommitPlan, view: &'a View) -> State<'a> {
+        State {
+            view,
+            now_ms: plan.now_ms,
+            by: plan.by,
+            held: plan.held.clone(),
+            heads: BTreeMap::new(),
+            producers: BTreeMap::new(),
+            extents: BTreeMap::new(),
+            fates: Vec::new(),
+        }
+    }
+
+    /// **The fate of an id is decided once** (model: `bug_no_fate`).
+    fn known_fate(&self, id: ObjectId) -> Result<Option<Fate>, Malformed> {
+        self.view.value(&Key::Object(id)).map(|v| Fate::decode(v)).transpose()
+    }
+
+    /// **No overtaking** (model: `aw_overtake`): once a batch of a partition was told to come again, so are all later ones.
+    fn hold_refused(&mut self, runs: &[RunAnswers]) {
+        let refused = runs.iter().filter(|r| r.answers.contains(&Answer::Again));
+        self.held.extend(refused.map(|r| r.partition));
+    }
+
+    fn window(&mut self, window: &WindowPlan) -> Result<Fate, Malformed> {
+        let mut runs = Vec::with_capacity(window.runs.len());
+        for run in &window.runs {
+            let mut answers = Vec::with_capacity(run.batches.len());
+            for batch in &run.batches {
+                answers.push(self.batch(window.id, run.partition, batch)?);
+            }
+            runs.push(RunAnswers { partition: run.partition, answers });
+        }
+        let fate = Fate::Committed(runs);
+        self.fates.push((window.id, fate.encode()));
+        Ok(fate)
+    }
+
+    fn batch(
+        &mut self,
+        object: ObjectId,
+        tp: TopicPartition,
+        batch: &BatchPlan,
+    ) -> Result<Answer, Malformed> {
+        let mut head = self.head(tp)?;
+        if head.deleted {
+            return Ok(Answer::Refused(Refusal::TopicDeleted));
+        }
+        if self.held.contains(&tp) || !may_write(&head, self.by, batch.promised) {
+            self.held.insert(tp);
+            return Ok(Answer::Again);
+        }
+        match self.verdict(tp, batch)? {
+            Verdict::Duplicate(b) => return Ok(Answer::Duplicate { base_offset: b.base_offset }),
+            Verdict::Refused(why) => return Ok(Answer::Refused(why)),
+            Verdict::Next => {}
+        }
+        let base_offset = batch.promised.map_or(head.next_offset, |p| p.base_offset);
+        self.gap(tp, &head, base_offset);
+        let end = base_offset + batch.offsets;
+        self.extend(object, tp, &head, base_offset, end, batch);
+        self.remember(tp, batch, base_offset)?;
+        head.next_offset = end;
+        self.heads.insert(tp, head);
+        Ok(Answer::Stored { base_offset })
+    }
+
+    fn head(&mut self, tp: TopicPartition) -> Result<Head, Malformed> {
+        match self.heads.get(&tp) {
+            Some(head) => Ok(head.clone()),
+            None => Head::of(self.view.value(&Key::Head(tp))),
+        }
+    }
+
+    fn producer(&self, tp: TopicPartition, id: ProducerId) -> Result<Option<ProducerState>, Malformed> {
+        match self.producers.get(&(tp, id)) {
+            Some(state) => Ok(Some(state.clone())),
+            None => {
+                let value = self.view.value(&Key::Producer(tp, id));
+                value.map(|v| ProducerState::decode(v)).transpose()
+            }
+        }
+    }
+
+    /// **At most once** (model: `bug_no_dup`).
+    fn verdict(&self, tp: TopicPartition, batch: &BatchPlan) -> Result<Verdict, Malformed> {
+        let Some(producer) = batch.producer else { return Ok(Verdict::Next) };
+        let state = self.producer(tp, producer.id)?;
+        let check = if batch.replayed { check_replayed } else { check_sequence };
+        Ok(check(state.as_ref(), &producer, batch.records))
+    }
+
+    fn remember(&mut self, tp: TopicPartition, batch: &BatchPlan, base_offset: Offset) -> Result<(), Malformed> {
+        let Some(p) = batch.producer else { return Ok(()) };
+        let record = BatchRecord {
+            base_sequence: p.base_sequence,
+            last_sequence: sequence_add(p.base_sequence, batch.records - 1),
+            base_offset,
+            last_offset: base_offset + batch.offsets - 1,
+            max_timestamp: batch.max_timestamp,
+        };
+        let state = ProducerState::after(self.producer(tp, p.id)?, p.epoch, record, self.now_ms);
+        self.producers.insert((tp, p.id), state);
+        Ok(())
+    }
+
+    /// Offsets that were promised under a lease and never stored are an empty extent, so that extents tile.
+    fn gap(&mut self, tp: TopicPartition, head: &Head, base_offset: Offset) {
+        if base_offset > head.next_offset {
+            let gap = Extent {
+                end: base_offset,
+                place: None,
+                leader_epoch: head.leader_epoch,
+                min_timestamp: -1,
+                max_timestamp: -1,
+            };
+            self.extents.insert((tp, head.next_offset), gap);
+        }
+    }
+
+    /// Neighbours in the object and in the log share an extent.
+    fn extend(
+        &mut self,
+        object: ObjectId,
+        tp: TopicPartition,
+        head: &Head,
+        base: Offset,
+        end: Offset,
+        batch: &BatchPlan,
+    ) {
+        let last = self.extents.range_mut((tp, Offset::MIN)..(tp, base)).next_back();
+        if let Some((_, last)) = last
+            && last.end == base
+            && let Some(place) = &mut last.place
+            && place.object == object
+            && place.start + u64::from(place.len) == batch.start
+        {
+            place.len += batch.len;
+            last.end = end;
+            last.min_timestamp = last.min_timestamp.min(batch.min_timestamp);
+            last.max_timestamp = last.max_timestamp.max(batch.max_timestamp);
+            return;
+        }
+        let extent = Extent {
+            end,
+            place: Some(Place { object, start: batch.start, len: batch.len }),
+            leader_epoch: head.leader_epoch,
+            min_timestamp: batch.min_timestamp,
+            max_timestamp: batch.max_timestamp,
+        };
+        self.extents.insert((tp, base), extent);
+    }
+
+    fn writes(self) -> Vec<Write> {
+        let version = |tp: &TopicPartition| self.view.row(&Key::Head(*tp)).version + 1;
+        let locked = |key, value| Write { key, value: Some(value), version: None };
+        let fates = self.fates.iter().map(|(id, fate)| locked(Key::Object(*id), fate.clone()));
+        let heads = self.heads.iter().map(|(tp, head)| locked(Key::Head(*tp), head.encode()));
+        let producers =
+            self.producers.iter().map(|((tp, id), s)| locked(Key::Producer(*tp, *id), s.encode()));
+        let extents = self.extents.iter().map(|((tp, base), e)| Write {
+            key: Key::Extent(*tp, *base),
+            value: Some(e.encode()),
+            version: Some(version(tp)),
+        });
+        fates.chain(heads).chain(producers).chain(extents).collect()
+    }
+}
+
+/// **The lease fences** (model: `bug_no_lease_fence`, `bug_no_lease_check`): a promised batch needs the very lease it was
+/// promised under and offsets nobody has; any other batch needs that no other agent holds one.
+fn may_write(head: &Head, by: Incarnation, promised: Option<Promise>) -> bool {
+    match (promised, head.lease) {
+        (Some(p), Some(lease)) => {
+            lease.holder == by.agent && lease.epoch == p.lease_epoch && p.base_offset >= head.next_offset
+        }
+        (Some(_), None) => false,
+        (None, Some(lease)) => lease.holder == by.agent,
+        (None, None) => true,
+    }
+}
+
+impl CommitReply {
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::new();
+        match self {
+            CommitReply::Fenced => out.push(0),
+            CommitReply::Damaged(what) => {
+                out.push(2);
+                out.extend(what.as_bytes());
+            }
+            CommitReply::Fates(fates) => {
+                out.push(1);
+                put_list(&mut out, fates, |out, fate| {
+                    let bytes = fate.encode();
+                    out.extend((bytes.len() as u32).to_be_bytes());
+                    out.extend(bytes);
+                });
+            }
+        }
+        out.into()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<CommitReply, Malformed> {
+        Self::read(&mut Reader(bytes)).ok_or(Malformed("reply of a commit"))
+    }
+
+    fn read(r: &mut Reader<'_>) -> Option<CommitReply> {
+        let reply = match r.u8()? {
+            0 => CommitReply::Fenced,
+            1 => CommitReply::Fates(r.list(6, |r| {
+                let len = r.u32()? as usize;
+                Fate::decode(r.bytes(len)?).ok()
+            })?),
+            2 => CommitReply::Damaged(String::from_utf8(r.bytes(r.0.len())?.to_vec()).ok()?),
+            _ => return None,
+        };
+        r.end(reply)
+    }
+}

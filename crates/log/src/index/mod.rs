@@ -1,0 +1,183 @@
+//! The index: which extents hold which offsets, under the chain rule (see [`chain`]), in bounded memory.
+pub mod chain;
+mod history;
+pub mod scan;
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use sh_base::{Env, Failure, Offset, TopicPartition};
+use sh_meta::MetaStore;
+
+use crate::row::Head;
+pub use chain::{Known, PartChange};
+use chain::{Chain, Found};
+use history::History;
+
+/// What a reader at an offset gets: the head as of one version, and extents from the one that holds the offset on.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub head: Arc<Head>,
+    /// Tiling, in order; they end at the head's next offset, or earlier if there are many. Empty outside of the log.
+    pub extents: Vec<Known>,
+}
+
+/// The partitions that somebody reads here. One lock, never held across an await.
+pub struct Index {
+    store: Arc<dyn MetaStore>,
+    env: Env,
+    slots: Mutex<Slots>,
+    history: History,
+}
+
+struct Slots {
+    by_partition: HashMap<TopicPartition, Slot>,
+    /// Sum of all weights, and its bound.
+    weight: usize,
+    weight_max: usize,
+    /// Counts uses: the least recently used partition goes first.
+    clock: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    chain: Chain,
+    used: u64,
+    scanning: Scanning,
+}
+
+/// Held by the one scan of a partition that is running.
+type Scanning = Arc<tokio::sync::Mutex<()>>;
+
+impl Index {
+    /// `extents_max`: extents kept in memory, of all partitions together (about 150 bytes each).
+    pub fn new(store: Arc<dyn MetaStore>, env: Env, extents_max: usize) -> Index {
+        let slots = Slots {
+            by_partition: HashMap::new(),
+            weight: 0,
+            weight_max: extents_max,
+            clock: 0,
+        };
+        Index {
+            history: History::new(store.clone(), extents_max / 4),
+            slots: Mutex::new(slots),
+            store,
+            env,
+        }
+    }
+
+    /// Is the partition kept here, so that its changes matter?
+    pub fn wants(&self, tp: &TopicPartition) -> bool {
+        self.slots.lock().by_partition.contains_key(tp)
+    }
+
+    /// A change of a partition, in any order. Partitions that nobody reads are not kept.
+    pub fn hear(&self, tp: &TopicPartition, change: PartChange) {
+        let now = self.env.mono();
+        self.slots.lock().update(tp, |chain| chain.hear(change, now));
+    }
+
+    /// Something of the partition was not understood or went missing: it is scanned when it is read next.
+    pub fn forget(&self, tp: &TopicPartition) {
+        self.slots.lock().update(tp, Chain::forget);
+        self.history.forget(tp);
+    }
+
+    /// Changes were missed, and nobody knows of which partitions.
+    pub fn forget_all(&self) {
+        let mut slots = self.slots.lock();
+        slots.by_partition.values_mut().for_each(|slot| slot.chain.forget());
+        slots.weight = slots.by_partition.len();
+        drop(slots);
+        self.history.forget_all();
+    }
+
+    /// The newest head that the unbroken chain knows. Never the last word: see [`scan::read_head`].
+    pub fn head(&self, tp: &TopicPartition) -> Option<Arc<Head>> {
+        self.slots.lock().by_partition.get(tp)?.chain.head().cloned()
+    }
+
+    /// What a reader at `offset` gets. The store is read where the chain does not reach, so a view that does not hold the
+    /// offset is the truth.
+    pub async fn view(&self, tp: TopicPartition, offset: Offset) -> Result<View, Failure> {
+        match self.find(tp, offset).await? {
+            Found::Here { head, extents } => Ok(View { head, extents }),
+            Found::Older { head, from } => {
+                let extents = self.history.extents(tp, offset, from).await?;
+                Ok(View { head, extents })
+            }
+        }
+    }
+
+    async fn find(&self, tp: TopicPartition, offset: Offset) -> Result<Found, Failure> {
+        let (found, scanning) = self.look(tp, offset);
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let _alone = scanning.lock().await;
+        match self.look(tp, offset).0 {
+            Some(found) => Ok(found),
+            None => self.scan(tp, offset).await,
+        }
+    }
+
+    fn look(&self, tp: TopicPartition, offset: Offset) -> (Option<Found>, Scanning) {
+        let mut slots = self.slots.lock();
+        let slot = slots.slot(tp);
+        (slot.chain.look(offset), slot.scanning.clone())
+    }
+
+    /// Reads the store, keeps what it says, and looks at exactly that.
+    async fn scan(&self, tp: TopicPartition, offset: Offset) -> Result<Found, Failure> {
+        let scan = scan::read_snapshot(&*self.store, tp).await?;
+        let (found, now) = (scan.look(offset), self.env.mono());
+        let mut slots = self.slots.lock();
+        slots.slot(tp);
+        slots.update(&tp, |chain| chain.install(scan, now));
+        Ok(found)
+    }
+}
+
+impl Slots {
+    /// The partition's slot, made if need be, and marked as used.
+    fn slot(&mut self, tp: TopicPartition) -> &mut Slot {
+        self.clock += 1;
+        let slot = self.by_partition.entry(tp).or_insert_with(|| {
+            self.weight += 1;
+            Slot::default()
+        });
+        slot.used = self.clock;
+        slot
+    }
+
+    /// Changes a chain that is kept, and keeps the sum of weights.
+    fn update(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut Chain)) {
+        let Some(slot) = self.by_partition.get_mut(tp) else {
+            return;
+        };
+        let before = slot.chain.weight();
+        change(&mut slot.chain);
+        self.weight = self.weight - before + slot.chain.weight();
+        if self.weight > self.weight_max {
+            self.evict();
+        }
+    }
+
+    /// Lets the least recently used partitions go, a tenth of all memory at once, so that it is seldom done.
+    fn evict(&mut self) {
+        let mut by_use: Vec<(u64, TopicPartition)> =
+            self.by_partition.iter().map(|(tp, slot)| (slot.used, *tp)).collect();
+        by_use.sort_unstable_by_key(|(used, _)| *used);
+        let goal = self.weight_max - self.weight_max / 10;
+        // The newest stays: it is the one that is being read.
+        by_use.pop();
+        for (_, tp) in by_use {
+            if self.weight <= goal {
+                break;
+            }
+            if let Some(slot) = self.by_partition.remove(&tp) {
+                self.weight -= slot.chain.weight();
+            }
+        }
+    }
+}

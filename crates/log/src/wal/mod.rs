@@ -1,0 +1,110 @@
+//! The write-ahead log of acks=1: what this agent has acknowledged and not yet committed.
+//!
+//! Files `{first number}.wal` of a preallocated size, written by one thread: gather what is queued, one vectored write, one
+//! `fdatasync`, wake all. A failed write or sync of the disk stops the process (the kernel may have dropped the pages: trying
+//! again would lie); only a full disk is survived, see [`Outcome::Skipped`].
+//!
+//! ```text
+//! file:   | "SHWL" | version u32 | records... | end mark, once another file follows |
+//! record: | len u32 | crc u32 | number u64, kind u8, fields |      crc and len of what follows them
+//! end:    | 0xffffffff |
+//! ```
+//! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
+//! of the newest file; anywhere else it is damage, and is reported.
+pub mod record;
+mod read;
+mod segment;
+mod writer;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+};
+
+pub use read::{inspect, read_all};
+pub use record::{WalBatch, WalRecord};
+
+/// How the WAL is kept.
+#[derive(Clone, Debug)]
+pub struct WalConfig {
+    pub dir: PathBuf,
+    /// Size of a file. It is allocated ahead, so that an fsync does not wait for the file system to find space.
+    pub file_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    #[error("the WAL file {} cannot be used: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error(
+        "the WAL file {} is damaged at byte {at}: acknowledged records may be lost. `streamhouse inspect wal` shows what can \
+         be read; move the file away to start without it", path.display()
+    )]
+    Damaged { path: PathBuf, at: u64 },
+}
+
+impl WalError {
+    fn io(path: &Path, error: io::Error) -> WalError {
+        WalError::Io { path: path.to_owned(), error }
+    }
+}
+
+/// What the writer thread reports, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every record up to this number is synced, or was skipped before.
+    Synced(u64),
+    /// The disk is full: these batch records are not in the WAL, and their batches must be acknowledged as durable instead.
+    /// ([`WalRecord::Moved`] is never skipped: it waits for space.)
+    Skipped(Vec<u64>),
+    /// The disk failed, and the process must stop.
+    Failed(String),
+}
+
+/// Handle of the writer thread.
+pub struct Wal {
+    orders: mpsc::Sender<Order>,
+}
+
+enum Order {
+    Append(u64, WalRecord),
+    Finish(u64),
+}
+
+/// What the WAL held when it was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// In order, with their numbers.
+    pub records: Vec<(u64, WalRecord)>,
+    /// The newest number.
+    pub last: u64,
+}
+
+impl Wal {
+    /// Reads what is there, seals it, and starts the writer after it. `report` is called from the writer thread.
+    pub fn open(
+        cfg: WalConfig,
+        report: impl Fn(Outcome) + Send + 'static,
+    ) -> Result<(Wal, Recovered), WalError> {
+        std::fs::create_dir_all(&cfg.dir).map_err(|e| WalError::io(&cfg.dir, e))?;
+        let (recovered, segments) = read::recover(&cfg.dir)?;
+        let (orders, inbox) = mpsc::channel();
+        let writer = writer::Writer::new(cfg, segments, Box::new(report));
+        let dir = writer.dir().to_owned();
+        let thread = std::thread::Builder::new().name("wal".into());
+        thread.spawn(move || writer.run(&inbox)).map_err(|e| WalError::io(&dir, e))?;
+        Ok((Wal { orders }, recovered))
+    }
+
+    /// Queues a record; numbers rise by one.
+    pub fn append(&self, number: u64, record: WalRecord) {
+        // The writer ends only with a failure, which it has reported.
+        let _ = self.orders.send(Order::Append(number, record));
+    }
+
+    /// This batch record is needed no more.
+    pub fn finish(&self, number: u64) {
+        let _ = self.orders.send(Order::Finish(number));
+    }
+}

@@ -1,0 +1,98 @@
+//! What the WAL holds: the acks=1 batches of windows that are not committed, and under which ids they went out.
+use bytes::Bytes;
+use sh_base::{ObjectId, Offset, Org, TopicPartition};
+
+use crate::{
+    codec::{Reader, put_list},
+    row::{put_object_id, put_partition, read_object_id, read_partition},
+};
+
+/// One record. Records are numbered 1, 2, 3... in the order of appending, across files and restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalRecord {
+    /// A batch that was given an offset under a lease and is acknowledged once this record is synced.
+    Batch(WalBatch),
+    /// Batches that now go out under a new id: synced before that id's upload (model: `aw_no_chain`).
+    Moved {
+        to: ObjectId,
+        /// The number of each batch's record, and its new ordinal.
+        batches: Vec<(u64, u32)>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalBatch {
+    /// The window it went into, and which of its partition's batches in that window it is.
+    pub object: ObjectId,
+    pub ordinal: u32,
+    pub partition: TopicPartition,
+    pub org: Org,
+    pub lease_epoch: u64,
+    pub base_offset: Offset,
+    /// The whole record batch.
+    pub bytes: Bytes,
+}
+
+const BATCH: u8 = 1;
+const MOVED: u8 = 2;
+/// A record's bytes before its body: length and CRC.
+pub(super) const FRAME_BYTES: usize = 8;
+/// In place of a length: the file ends here.
+pub(super) const END_MARK: u32 = u32::MAX;
+
+/// A record as it is written: everything but a batch's own bytes, and those.
+pub(super) fn encode(number: u64, record: &WalRecord) -> (Vec<u8>, Bytes) {
+    let mut body = number.to_be_bytes().to_vec();
+    let payload = match record {
+        WalRecord::Batch(b) => {
+            body.push(BATCH);
+            put_object_id(&mut body, &b.object);
+            body.extend(b.ordinal.to_be_bytes());
+            put_partition(&mut body, &b.partition);
+            body.push(b.org.as_str().len() as u8);
+            body.extend(b.org.as_str().as_bytes());
+            body.extend(b.lease_epoch.to_be_bytes());
+            body.extend(b.base_offset.to_be_bytes());
+            b.bytes.clone()
+        }
+        WalRecord::Moved { to, batches } => {
+            body.push(MOVED);
+            put_object_id(&mut body, to);
+            put_list(&mut body, batches, |out, (number, ordinal)| {
+                out.extend(number.to_be_bytes());
+                out.extend(ordinal.to_be_bytes());
+            });
+            Bytes::new()
+        }
+    };
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &payload);
+    let mut head = ((body.len() + payload.len()) as u32).to_be_bytes().to_vec();
+    head.extend(crc.to_be_bytes());
+    head.extend(body);
+    (head, payload)
+}
+
+/// Reads the body of a record whose CRC was right.
+pub(super) fn decode(body: &Bytes) -> Option<(u64, WalRecord)> {
+    let mut r = Reader(body);
+    let number = r.u64()?;
+    let record = match r.u8()? {
+        BATCH => {
+            let object = read_object_id(&mut r)?;
+            let ordinal = r.u32()?;
+            let partition = read_partition(&mut r)?;
+            let len = r.u8()? as usize;
+            let org = std::str::from_utf8(r.bytes(len)?).ok()?.try_into().ok()?;
+            let (lease_epoch, base_offset) = (r.u64()?, r.i64()?);
+            let bytes = body.slice(body.len() - r.0.len()..);
+            WalRecord::Batch(WalBatch { object, ordinal, partition, org, lease_epoch, base_offset, bytes })
+        }
+        MOVED => {
+            let to = read_object_id(&mut r)?;
+            let batches = r.list(12, |r| Some((r.u64()?, r.u32()?)))?;
+            r.end(WalRecord::Moved { to, batches })?
+        }
+        _ => return None,
+    };
+    Some((number, record))
+}
