@@ -120,8 +120,11 @@ pub async fn open(
 fn cluster_id(env: &Env) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = env.uuid().as_u128();
-    let digit = |i: u32| ALPHABET[((bits << 4 >> (6 * (21 - i).min(20))) & 63) as usize] as char;
-    (0..22).map(digit).collect()
+    let digit = |i: u32| match i {
+        21 => (bits & 3) << 4,
+        _ => bits >> (122 - 6 * i) & 63,
+    };
+    (0..22).map(|i| ALPHABET[digit(i) as usize] as char).collect()
 }
 
 pub async fn read_file(bucket: &Arc<dyn Bucket>) -> Result<Option<ClusterFile>, ClusterError> {

@@ -4,7 +4,9 @@
 pub mod agent;
 pub mod api;
 pub mod codec;
+pub mod cluster;
 pub mod commit;
+pub mod engine;
 pub mod ingest;
 pub mod object;
 pub mod replay;
@@ -14,6 +16,7 @@ mod test_env;
 pub mod wal;
 
 pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket};
+pub use engine::{Log, LogConfig, LogOpenError, LogParts};
 pub use row::{
     Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place, ProducerState, Refusal,
     RunAnswers,

@@ -73,26 +73,29 @@ const EVENTS_PER_TURN: usize = 512;
 
 impl Driver {
     async fn run(mut self) {
-        let mut events = Vec::with_capacity(EVENTS_PER_TURN);
         loop {
+            let mut events = Vec::new();
             self.act();
             let now = self.hands.env.mono();
             let wait = self.machine.next_timeout(now).map(|at| at.saturating_sub(now));
-            let received = self.inbox.recv_many(&mut events, EVENTS_PER_TURN);
-            let closed = match wait {
-                Some(wait) if wait.is_zero() => false,
-                Some(wait) => timeout(wait, received).await == Ok(0),
-                None => received.await == 0,
-            };
-            if closed {
+            if !self.receive(&mut events, wait).await {
                 return;
             }
             let (now, now_ms) = (self.hands.env.mono(), self.hands.env.wall_ms());
-            for event in events.drain(..) {
+            for event in events {
                 self.machine.handle(now, now_ms, event);
             }
             self.machine.tick(now);
             self.drained.send_if_modified(|d| std::mem::replace(d, self.machine.is_drained()) != *d);
+        }
+    }
+
+    /// Takes what is in the mailbox, waiting for it at most `wait`; false when nobody can send any more.
+    async fn receive(&mut self, events: &mut Vec<Event>, wait: Option<Duration>) -> bool {
+        let received = self.inbox.recv_many(events, EVENTS_PER_TURN);
+        match wait {
+            Some(wait) => timeout(wait, received).await != Ok(0),
+            None => received.await != 0,
         }
     }
 

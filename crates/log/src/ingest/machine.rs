@@ -241,7 +241,7 @@ impl Machine {
                 let tp = entry.partition;
                 part.parked.push_front(entry);
                 part.lease = LeaseState::Wanted;
-                self.settle(now, tp);
+                self.settle(tp);
             }
             _ => {
                 self.put(now, entry);
@@ -527,7 +527,7 @@ impl Machine {
     // Leases.
 
     /// Nothing of the partition is under way: what waited for that may happen.
-    fn settle(&mut self, now: Duration, tp: TopicPartition) {
+    fn settle(&mut self, tp: TopicPartition) {
         let Some(part) = self.parts.get_mut(&tp).filter(|p| p.pending == 0) else { return };
         match part.lease {
             LeaseState::Wanted => {
@@ -544,7 +544,7 @@ impl Machine {
 
     /// After a commit or a change of lease: refused entries first, then the parked ones, as far as it goes.
     fn resume(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
-        self.settle(now, tp);
+        self.settle(tp);
         let Some(part) = self.parts.get_mut(&tp) else { return };
         if !matches!(part.lease, LeaseState::None | LeaseState::Held(_)) {
             return;
@@ -633,7 +633,7 @@ impl Machine {
         if part.pending > 0 {
             self.close(now);
         }
-        self.settle(now, tp);
+        self.settle(tp);
     }
 
     /// Gives idle leases up and forgets partitions that nothing is known of.
