@@ -1,0 +1,2 @@
+//! What proves the house: the oracle that compares us with Apache Kafka.
+pub mod oracle;

@@ -1,0 +1,51 @@
+//! The stories, one module for each family of APIs.
+mod cluster;
+mod configs;
+mod create;
+mod delete;
+mod fetch;
+mod frames;
+mod metadata;
+mod offsets;
+mod partitions;
+mod produce;
+mod produce_bad;
+mod producers;
+mod requests;
+mod sessions;
+mod versions;
+
+use super::Scenario;
+
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    [
+        versions::SCENARIOS,
+        frames::SCENARIOS,
+        metadata::SCENARIOS,
+        create::SCENARIOS,
+        delete::SCENARIOS,
+        partitions::SCENARIOS,
+        produce::SCENARIOS,
+        produce_bad::SCENARIOS,
+        producers::SCENARIOS,
+        fetch::SCENARIOS,
+        sessions::SCENARIOS,
+        offsets::SCENARIOS,
+        configs::SCENARIOS,
+        cluster::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// `name: "story",` for each async function of the module that tells one.
+macro_rules! scenarios {
+    ($($name:ident: $story:literal,)*) => {
+        pub const SCENARIOS: &[$crate::oracle::Scenario] = &[$($crate::oracle::Scenario {
+            name: stringify!($name),
+            story: $story,
+            tell: |peer| Box::pin($name(peer)),
+        },)*];
+    };
+}
+use scenarios;
