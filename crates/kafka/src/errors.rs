@@ -1,0 +1,82 @@
+//! The one table from the house's error codes to those of the Kafka protocol.
+use sh_base::{ErrorCode, Failure};
+
+/// Kafka's code for "no error".
+pub const NONE: i16 = 0;
+
+/// The code that a client is told. Every error that leaves the door passes here, and is counted here.
+pub fn code(failure: &Failure) -> i16 {
+    let code = code_of(failure.code);
+    metrics::counter!("streamhouse_kafka_errors_total", "code" => code.to_string()).increment(1);
+    code
+}
+
+/// The number of an error in the Kafka protocol.
+pub const fn code_of(code: ErrorCode) -> i16 {
+    match code {
+        ErrorCode::Internal => -1,
+        ErrorCode::OffsetOutOfRange => 1,
+        ErrorCode::CorruptMessage => 2,
+        ErrorCode::UnknownTopicOrPartition => 3,
+        ErrorCode::NotLeader => 6,
+        ErrorCode::RequestTimedOut => 7,
+        ErrorCode::MessageTooLarge => 10,
+        ErrorCode::CoordinatorLoading => 14,
+        ErrorCode::InvalidTopic => 17,
+        ErrorCode::RecordListTooLarge => 18,
+        ErrorCode::InvalidRequiredAcks => 21,
+        ErrorCode::TopicAuthorizationFailed => 29,
+        ErrorCode::ClusterAuthorizationFailed => 31,
+        ErrorCode::InvalidTimestamp => 32,
+        ErrorCode::UnsupportedVersion => 35,
+        ErrorCode::TopicAlreadyExists => 36,
+        ErrorCode::InvalidPartitions => 37,
+        ErrorCode::InvalidReplicationFactor => 38,
+        ErrorCode::InvalidReplicaAssignment => 39,
+        ErrorCode::InvalidConfig => 40,
+        ErrorCode::InvalidRequest => 42,
+        ErrorCode::UnsupportedForMessageFormat => 43,
+        ErrorCode::PolicyViolation => 44,
+        ErrorCode::OutOfOrderSequenceNumber => 45,
+        ErrorCode::DuplicateSequenceNumber => 46,
+        ErrorCode::InvalidProducerEpoch => 47,
+        ErrorCode::InvalidTxnState => 48,
+        ErrorCode::InvalidTransactionTimeout => 50,
+        // KAFKA_STORAGE_ERROR: clients refresh their metadata and try again, perhaps at another agent.
+        ErrorCode::StorageUnavailable => 56,
+        ErrorCode::UnknownProducerId => 59,
+        ErrorCode::FetchSessionIdNotFound => 70,
+        ErrorCode::InvalidFetchSessionEpoch => 71,
+        ErrorCode::TopicDeletionDisabled => 73,
+        ErrorCode::FencedLeaderEpoch => 74,
+        ErrorCode::UnknownLeaderEpoch => 75,
+        ErrorCode::UnsupportedCompressionType => 76,
+        ErrorCode::OffsetNotAvailable => 78,
+        ErrorCode::ElectionNotNeeded => 84,
+        ErrorCode::InvalidRecord => 87,
+        ErrorCode::ThrottlingQuotaExceeded => 89,
+        ErrorCode::ProducerFenced => 90,
+        ErrorCode::ResourceNotFound => 91,
+        ErrorCode::UnknownTopicId => 100,
+        ErrorCode::InconsistentTopicId => 103,
+        ErrorCode::FetchSessionTopicIdError => 106,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use kafka_protocol::ResponseError;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_one_of_kafkas_and_no_two_are_the_same() {
+        let numbers: HashSet<i16> = ErrorCode::ALL.iter().map(|c| code_of(*c)).collect();
+        assert_eq!(numbers.len(), ErrorCode::ALL.len());
+        for number in numbers {
+            assert!(ResponseError::try_from_code(number).is_some(), "{number}");
+        }
+    }
+}
