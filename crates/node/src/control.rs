@@ -2,8 +2,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sh_base::{ErrorCode, Failure};
-use sh_meta::{Decision, MetaError, Plan, View};
+use sh_meta::{Decision, Key, MetaError, Plan, Row, View, Write};
 
 use crate::Node;
 
@@ -11,19 +12,99 @@ use crate::Node;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Node {
-    /// Runs one control change; its reply bytes come back.
-    pub(crate) async fn change(
+    /// Runs one control change: locks `locks`, decides, writes. What `apply` replied comes back.
+    pub(crate) async fn change<T: DeserializeOwned>(
         &self,
-        plan: Plan,
+        locks: Vec<Key>,
         apply: impl Fn(&View) -> Decision + Send + Sync + 'static,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<T, Failure> {
+        let plan = Plan {
+            locks,
+            ..Plan::default()
+        };
         let entry = self
             .control()
             .update(plan, PATIENCE, apply)
             .await
             .map_err(storage)?;
         self.hear(&entry);
-        Ok(entry.reply)
+        serde_json::from_slice(&entry.reply).map_err(|e| damaged("reply of an update", e))
+    }
+
+    /// Like [`Node::change`], for changes that write or are refused: a refusal writes nothing.
+    pub(crate) async fn try_change(
+        &self,
+        locks: Vec<Key>,
+        apply: impl Fn(&View) -> Result<Vec<Write>, Failure> + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let decide = move |view: &View| match apply(view) {
+            Ok(writes) => decision(writes, &None::<Refusal>),
+            Err(e) => decision(Vec::new(), &Some(Refusal::from(e))),
+        };
+        let refusal: Option<Refusal> = self.change(locks, decide).await?;
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// One row, as the store has it.
+    pub(crate) async fn row(&self, key: Key) -> Result<Row, Failure> {
+        let rows = self.store().get(&[key]).await.map_err(storage)?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+}
+
+/// A failure inside a reply. Replies of refusals are never stored: the code's place in the list will do for its name.
+#[derive(Serialize, Deserialize)]
+struct Refusal {
+    code: usize,
+    message: String,
+}
+
+impl From<Failure> for Refusal {
+    fn from(e: Failure) -> Self {
+        let code = ErrorCode::ALL
+            .iter()
+            .position(|c| *c == e.code)
+            .unwrap_or_default();
+        Refusal {
+            code,
+            message: e.message,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(r: Refusal) -> Self {
+        let code = ErrorCode::ALL
+            .get(r.code)
+            .copied()
+            .unwrap_or(ErrorCode::Internal);
+        Failure::new(code, r.message)
+    }
+}
+
+/// Some writes, and a reply for [`Node::change`].
+pub(crate) fn decision(writes: Vec<Write>, reply: &impl Serialize) -> Decision {
+    let reply = serde_json::to_vec(reply)
+        .map(Bytes::from)
+        .unwrap_or_default();
+    Decision { writes, reply }
+}
+
+/// Writes the row of a locked key.
+pub(crate) fn put(key: Key, value: impl Into<Bytes>) -> Write {
+    Write {
+        key,
+        value: Some(value.into()),
+        version: None,
+    }
+}
+
+/// Deletes the row of a locked key.
+pub(crate) fn delete(key: Key) -> Write {
+    Write {
+        key,
+        value: None,
+        version: None,
     }
 }
 
@@ -38,8 +119,6 @@ pub(crate) fn storage(e: MetaError) -> Failure {
 
 /// A row that this version cannot read.
 pub(crate) fn damaged(what: &str, e: impl std::fmt::Display) -> Failure {
-    Failure::new(
-        ErrorCode::Internal,
-        format!("the {what} is damaged, or was written by a newer version: {e}"),
-    )
+    let text = format!("the {what} is damaged, or was written by a newer version: {e}");
+    Failure::new(ErrorCode::Internal, text)
 }

@@ -3,10 +3,12 @@
 //!
 //! *Invariant:* no type of this room knows a Kafka request, HTTP or protobuf. Errors are [`sh_base::Failure`].
 pub mod caller;
+pub mod cluster;
 pub mod config;
 mod control;
 pub mod topic;
 mod topic_table;
+pub mod topics;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use sh_base::{AgentId, Env};
 use sh_meta::{FeedEntry, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
+pub use cluster::{Agent, Cluster};
 pub use config::BrokerConfig;
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;
@@ -76,6 +79,10 @@ impl Node {
     /// The living topics, as of what was heard.
     pub fn topics(&self) -> &TopicTable {
         &self.0.topics
+    }
+    /// The broker's configs in force.
+    pub fn broker(&self) -> Arc<BrokerConfig> {
+        self.0.topics.broker()
     }
     /// Every own update and every entry of the feed goes in here, in any order.
     pub fn hear(&self, entry: &FeedEntry) {

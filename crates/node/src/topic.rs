@@ -7,6 +7,7 @@ use sh_base::{
     Failure, Org, PartitionIndex, TopicId, TopicName, TopicPartition,
     batch::{Codec, TimestampType},
 };
+use sh_meta::{Key, View};
 
 use crate::{config::Effective, control::damaged};
 
@@ -23,9 +24,29 @@ pub struct TopicRow {
     pub configs: BTreeMap<String, String>,
     /// Wall clock, milliseconds.
     pub created_ms: i64,
-    /// Deleted, and to be purged some time later. Wall clock, milliseconds.
+    /// Deleted, and to be purged some time later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deleted_ms: Option<i64>,
+    pub deletion: Option<Deletion>,
+}
+
+/// How far the deletion of a topic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// When it was deleted. Wall clock, milliseconds.
+    pub at_ms: i64,
+    pub stage: DeletionStage,
+}
+
+/// Heads are many rows, so that a deletion takes several updates; the stage says where to go on after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeletionStage {
+    /// Its name is gone; not every head refuses writes yet.
+    Fencing,
+    /// Every head refuses writes. It can be brought back.
+    Kept,
+    /// Too late: its rows are being removed.
+    Purging,
 }
 
 impl TopicRow {
@@ -37,6 +58,17 @@ impl TopicRow {
             .map(Bytes::from)
             .unwrap_or_default()
     }
+}
+
+/// The row of a topic that is locked, unless it is deleted.
+pub(crate) fn living_row(view: &View, id: TopicId) -> Option<TopicRow> {
+    locked_row(view, id).filter(|row| row.deletion.is_none())
+}
+
+/// The row of a topic that is locked.
+pub(crate) fn locked_row(view: &View, id: TopicId) -> Option<TopicRow> {
+    view.value(&Key::Topic(id))
+        .and_then(|bytes| TopicRow::decode(bytes).ok())
 }
 
 /// A living topic.

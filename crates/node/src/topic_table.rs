@@ -221,7 +221,7 @@ impl State {
 
 /// The topic of a row, unless it is deleted.
 fn living(id: TopicId, row: TopicRow, version: u64, broker: &BrokerConfig) -> Option<Topic> {
-    if row.deleted_ms.is_some() {
+    if row.deletion.is_some() {
         return None;
     }
     Some(Topic {
@@ -262,7 +262,7 @@ pub(crate) fn parse_id(value: Option<&[u8]>) -> Option<TopicId> {
 }
 
 /// Where a scan goes on after `key`.
-fn after(key: &Key) -> bytes::Bytes {
+pub(crate) fn after(key: &Key) -> bytes::Bytes {
     let mut bytes = key.encode().to_vec();
     bytes.push(0);
     bytes.into()

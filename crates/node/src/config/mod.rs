@@ -2,14 +2,18 @@
 //!
 //! Two tables define them, [`topic::TABLE`] and [`broker::TABLE`], with Kafka's names, types and defaults. Values are text,
 //! as they travel and as they are stored; they are checked when they are set, in Kafka's words.
+pub mod alter;
 pub mod broker;
 mod check;
 mod effective;
+mod loggers;
 pub mod topic;
 
+pub use alter::{AlterOp, Changes, ConfigOp};
 pub use broker::{BrokerConfig, BrokerDefinition, DynamicConfig, Mutability};
 pub use check::Check;
-pub use effective::{Effective, Source, Synonym};
+pub use effective::{ConfigEntry, Effective, Source, Synonym};
+pub use loggers::{Loggers, SetLogLevel};
 
 /// The type of a value, as DescribeConfigs names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,142 @@
+//! The agents that clients see, and which of them a partition is best asked for.
+use sh_base::{AgentId, Failure, TopicPartition};
+use sh_log::agent::AgentRow;
+use sh_meta::{Family, Key, KeyRange};
+
+use crate::{Node, control::storage};
+
+/// More agents than any cluster has.
+const AGENTS_MAX: usize = 10_000;
+
+/// A living agent, as clients see it: a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    pub id: AgentId,
+    pub host: String,
+    pub port: u16,
+    /// Shown as the broker's rack.
+    pub zone: Option<String>,
+}
+
+/// The living agents, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    pub agents: Vec<Agent>,
+}
+
+impl Cluster {
+    /// Who stands for the controller: the lowest id. Every agent takes every request.
+    pub fn controller(&self) -> Option<AgentId> {
+        self.agents.first().map(|a| a.id)
+    }
+
+    /// **Affinity**: the agent that clients of this zone should ask for a partition, by rendezvous hash, so that heads are seldom
+    /// contended (DESIGN 10). Agents of the client's zone go first. Any other agent serves the partition as well.
+    pub fn leader(&self, tp: TopicPartition, zone: Option<&str>) -> Option<AgentId> {
+        let near = |a: &&Agent| zone.is_some() && a.zone.as_deref() == zone;
+        let weight = |a: &&Agent| weight(tp, a.id);
+        let nearest = self.agents.iter().filter(near).max_by_key(weight);
+        nearest
+            .or_else(|| self.agents.iter().max_by_key(weight))
+            .map(|a| a.id)
+    }
+}
+
+/// A hash of the pair (FNV-1a, then a finisher so that near ids lie far apart). Part of what agents agree on: all must compute
+/// the same.
+fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
+    let topic = tp.topic.0.as_bytes().iter().copied();
+    let bytes = topic
+        .chain(tp.partition.to_be_bytes())
+        .chain(agent.0.to_be_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
+}
+
+impl Node {
+    /// The living agents, by id. This agent is always among them.
+    pub async fn agents(&self) -> Result<Vec<Agent>, Failure> {
+        let range = KeyRange::family(Family::Agent);
+        let rows = self
+            .store()
+            .scan(range, AGENTS_MAX, false)
+            .await
+            .map_err(storage)?;
+        let now_ms = self.env().wall_ms();
+        let agents = rows.iter().filter_map(|(key, row)| {
+            let (Key::Agent(id), Some(value)) = (key, &row.value) else {
+                return None;
+            };
+            let row = AgentRow::decode(value).ok()?;
+            let alive = row.is_alive(now_ms) || *id == self.agent();
+            alive.then(|| Agent {
+                id: *id,
+                host: row.host,
+                port: row.port,
+                zone: row.zone,
+            })
+        });
+        Ok(agents.collect())
+    }
+
+    /// The cluster as clients are told of it.
+    pub async fn cluster(&self) -> Result<Cluster, Failure> {
+        Ok(Cluster {
+            agents: self.agents().await?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sh_base::TopicId;
+
+    use super::*;
+
+    fn cluster(zones: &[Option<&str>]) -> Cluster {
+        let agent = |(id, zone): (u32, &Option<&str>)| Agent {
+            id: AgentId(id),
+            host: "127.0.0.1".into(),
+            port: 9092,
+            zone: zone.map(str::to_owned),
+        };
+        Cluster {
+            agents: (0..).zip(zones).map(agent).collect(),
+        }
+    }
+
+    fn leaders(cluster: &Cluster, zone: Option<&str>) -> Vec<u32> {
+        let topic = TopicId(uuid::Uuid::from_u128(7));
+        let leader = |p| {
+            cluster
+                .leader(TopicPartition::new(topic, p), zone)
+                .unwrap()
+                .0
+        };
+        (0..1_000).map(leader).collect()
+    }
+
+    #[test]
+    fn partitions_spread_evenly_and_stay_when_an_agent_comes() {
+        let before = leaders(&cluster(&[None; 4]), None);
+        for agent in 0..4 {
+            let share = before.iter().filter(|l| **l == agent).count();
+            assert!(
+                (200..300).contains(&share),
+                "agent {agent} has {share} of 1000"
+            );
+        }
+        let after = leaders(&cluster(&[None; 5]), None);
+        assert!(before.iter().zip(&after).all(|(b, a)| a == b || *a == 4));
+    }
+
+    #[test]
+    fn a_client_is_sent_to_its_own_zone() {
+        let cluster = cluster(&[Some("a"), Some("b"), Some("a")]);
+        assert!(leaders(&cluster, Some("b")).iter().all(|l| *l == 1));
+        assert!(leaders(&cluster, Some("elsewhere")).contains(&0));
+    }
+}

@@ -1,0 +1,44 @@
+//! Finding the topic that a caller names.
+use std::sync::Arc;
+
+use sh_base::{ErrorCode, Failure, PartitionIndex, TopicName};
+
+use crate::{Caller, Node, Topic, TopicChoice};
+
+impl Node {
+    /// The topic, from the cache or the store. A name that is not legal is INVALID_TOPIC_EXCEPTION.
+    pub async fn topic(&self, caller: &Caller, choice: &TopicChoice) -> Result<Arc<Topic>, Failure> {
+        match choice {
+            TopicChoice::Id(id) => self.topics().by_id(&caller.org, *id).await,
+            TopicChoice::Name(name) => self.topics().by_name(&caller.org, &legal(name)?).await,
+        }
+    }
+
+    /// What [`Node::topic`] would say, if it can be said without asking the store.
+    pub(crate) fn known_topic(
+        &self,
+        caller: &Caller,
+        choice: &TopicChoice,
+    ) -> Option<Result<Arc<Topic>, Failure>> {
+        match choice {
+            TopicChoice::Id(id) => self.topics().cached_id(&caller.org, *id).map(Ok),
+            TopicChoice::Name(name) => match legal(name) {
+                Ok(name) => self.topics().cached(&caller.org, &name).map(Ok),
+                Err(failure) => Some(Err(failure)),
+            },
+        }
+    }
+}
+
+fn legal(name: &str) -> Result<TopicName, Failure> {
+    TopicName::try_from(name).map_err(|e| Failure::new(ErrorCode::InvalidTopic, e.to_string()))
+}
+
+pub(crate) fn check_partition(topic: &Topic, partition: PartitionIndex) -> Result<(), Failure> {
+    if topic.has(partition) {
+        return Ok(());
+    }
+    let (name, count) = (&topic.name, topic.partitions);
+    let text = format!("topic {name} has no partition {partition}; it has {count}, counted from 0");
+    Err(Failure::new(ErrorCode::UnknownTopicOrPartition, text))
+}

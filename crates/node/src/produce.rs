@@ -1,0 +1,247 @@
+//! Writing: batches from any door are checked once, stored as they came, and appended in the order of the calls.
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use sh_base::{
+    ErrorCode, Failure, Offset, PartitionIndex, TopicId,
+    batch::{Batch, Invalid, RecordError, TimestampType, ValidateRules},
+};
+use sh_log::{Ack, Append, Charge, Ticket};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Caller, Node, Operation, Resource, Topic, lookup::check_partition};
+
+/// How a caller names a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TopicChoice {
+    /// As the caller wrote it; perhaps not a legal name.
+    Name(String),
+    Id(TopicId),
+}
+
+/// Batches to write, of one request.
+#[derive(Debug)]
+pub struct Produce {
+    pub ack: Ack,
+    /// How long the caller waits. After that the outcome is REQUEST_TIMED_OUT: the batch may still be stored.
+    pub timeout: Duration,
+    /// Holds the memory of the request until the batches are committed.
+    pub charge: Arc<Charge>,
+    pub topics: Vec<ProduceTopic>,
+}
+
+#[derive(Debug)]
+pub struct ProduceTopic {
+    pub topic: TopicChoice,
+    pub partitions: Vec<ProducePartition>,
+}
+
+/// Exactly one record batch for a partition.
+#[derive(Debug)]
+pub struct ProducePartition {
+    pub index: PartitionIndex,
+    pub records: Bytes,
+}
+
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// -1 where nobody waited for it ([`Ack::None`]).
+    pub base_offset: Offset,
+    /// Milliseconds; for topics with LogAppendTime.
+    pub log_append_time: Option<i64>,
+    pub log_start: Offset,
+}
+
+/// Why a batch was not stored, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub failure: Failure,
+    /// The records at fault (KIP-467), where single ones are.
+    pub records: Vec<RecordError>,
+}
+
+pub type Produced = Result<Stored, Refused>;
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Refused { failure, records: Vec::new() }
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(Invalid { code, message, records }: Invalid) -> Self {
+        Refused { failure: Failure::new(code, message), records }
+    }
+}
+
+/// A batch on its way, or refused already.
+type Begun = Result<Underway, Refused>;
+
+struct Underway {
+    ticket: Ticket,
+    log_append_time: Option<i64>,
+}
+
+type Found = Result<Arc<Topic>, Failure>;
+
+impl Node {
+    /// Are all these topics in the cache? Then [`Node::produce`] appends before it returns.
+    pub fn knows<'a>(
+        &self,
+        caller: &Caller,
+        mut topics: impl Iterator<Item = &'a TopicChoice>,
+    ) -> bool {
+        topics.all(|topic| self.known_topic(caller, topic).is_some())
+    }
+
+    /// Writes the batches; the results come by topic and partition, as they were given.
+    ///
+    /// **Order**: where [`Node::knows`] all topics, the batches have their place in the log's order when this returns, and the
+    /// future only waits for the outcome. Else the topics are looked up first, and the place is taken in the future.
+    pub fn produce(
+        &self,
+        caller: Caller,
+        produce: Produce,
+    ) -> impl Future<Output = Vec<Vec<Produced>>> + Send + 'static {
+        let deadline = Instant::now() + produce.timeout;
+        let ack = produce.ack;
+        let known: Option<Vec<Found>> =
+            produce.topics.iter().map(|t| self.known_topic(&caller, &t.topic)).collect();
+        let begun = match known {
+            Some(topics) => Ok(self.append_all(&caller, topics, produce)),
+            None => Err((self.clone(), caller, produce)),
+        };
+        async move {
+            let begun = match begun {
+                Ok(begun) => begun,
+                Err((node, caller, produce)) => node.look_up_and_append(&caller, produce).await,
+            };
+            outcomes(begun, ack, deadline).await
+        }
+    }
+
+    async fn look_up_and_append(&self, caller: &Caller, produce: Produce) -> Vec<Vec<Begun>> {
+        let mut topics = Vec::with_capacity(produce.topics.len());
+        for topic in &produce.topics {
+            topics.push(self.topic(caller, &topic.topic).await);
+        }
+        self.append_all(caller, topics, produce)
+    }
+
+    fn append_all(
+        &self,
+        caller: &Caller,
+        topics: Vec<Found>,
+        produce: Produce,
+    ) -> Vec<Vec<Begun>> {
+        let Produce { ack, charge, topics: asked, .. } = produce;
+        let append_topic = |(asked, topic): (ProduceTopic, Found)| {
+            let topic = topic.and_then(|topic| {
+                let allowed = self.authorize(caller, Operation::Write, Resource::Topic(&topic.name));
+                allowed.map(|()| topic)
+            });
+            let append = |p: ProducePartition| match &topic {
+                Ok(topic) => self.append(topic, ack, &charge, p),
+                Err(failure) => Err(failure.clone().into()),
+            };
+            asked.partitions.into_iter().map(append).collect()
+        };
+        asked.into_iter().zip(topics).map(append_topic).collect()
+    }
+
+    /// Checks one batch and gives it its place.
+    fn append(
+        &self,
+        topic: &Topic,
+        ack: Ack,
+        charge: &Arc<Charge>,
+        partition: ProducePartition,
+    ) -> Begun {
+        let ProducePartition { index, records } = partition;
+        check_partition(topic, index)?;
+        let (batch, log_append_time) = self.admit(topic, index, records)?;
+        meter(&batch);
+        let ticket = self.log().append(Append {
+            partition: topic.partition(index),
+            org: topic.org.clone(),
+            ack,
+            batch,
+            charge: charge.clone(),
+            lease_allowed: !topic.settings.compacted,
+        });
+        Ok(Underway { ticket, log_append_time })
+    }
+
+    /// The batch as the topic stores it, and the time it was stamped with.
+    fn admit(
+        &self,
+        topic: &Topic,
+        partition: PartitionIndex,
+        records: Bytes,
+    ) -> Result<(Batch, Option<i64>), Refused> {
+        let settings = &topic.settings;
+        let now_ms = self.env().wall_ms();
+        let batch = Batch::parse(records).map_err(Invalid::from)?.admit(&ValidateRules {
+            topic: topic.name.as_str(),
+            partition,
+            compacted: settings.compacted,
+            timestamp_type: settings.timestamp_type,
+            timestamp_before_max_ms: settings.timestamp_before_max_ms,
+            timestamp_after_max_ms: settings.timestamp_after_max_ms,
+            max_message_bytes: usize::try_from(settings.max_message_bytes).unwrap_or(0),
+            now_ms,
+        })?;
+        if batch.header().is_transactional() {
+            return Err(no_transactions().into());
+        }
+        let batch = match settings.compression {
+            Some(codec) => batch.recompress(codec).map_err(Invalid::from)?,
+            None => batch,
+        };
+        let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
+        Ok((batch, stamped.then_some(now_ms)))
+    }
+}
+
+/// A transaction cannot be open where no transaction can be begun.
+fn no_transactions() -> Failure {
+    let text = "no transaction is open for this producer: this server does not begin transactions";
+    Failure::new(ErrorCode::InvalidTxnState, text)
+}
+
+fn meter(batch: &Batch) {
+    metrics::counter!("streamhouse_produce_bytes_total").increment(batch.header().size.into());
+    metrics::counter!("streamhouse_produce_records_total").increment(batch.header().count as u64);
+}
+
+async fn outcomes(begun: Vec<Vec<Begun>>, ack: Ack, deadline: Instant) -> Vec<Vec<Produced>> {
+    let mut topics = Vec::with_capacity(begun.len());
+    for partitions in begun {
+        let mut produced = Vec::with_capacity(partitions.len());
+        for batch in partitions {
+            produced.push(outcome(batch, ack, deadline).await);
+        }
+        topics.push(produced);
+    }
+    topics
+}
+
+async fn outcome(begun: Begun, ack: Ack, deadline: Instant) -> Produced {
+    let Underway { ticket, log_append_time } = begun?;
+    if ack == Ack::None {
+        return Ok(Stored { base_offset: -1, log_append_time, log_start: -1 });
+    }
+    match timeout_at(deadline, ticket).await {
+        Ok(Ok(a)) => {
+            Ok(Stored { base_offset: a.base_offset, log_append_time, log_start: a.log_start })
+        }
+        Ok(Err(failure)) => Err(failure.into()),
+        Err(_) => Err(timed_out().into()),
+    }
+}
+
+fn timed_out() -> Failure {
+    let text = "the batch was not stored within the request's timeout; it may still be stored";
+    Failure::new(ErrorCode::RequestTimedOut, text)
+}
