@@ -5,7 +5,9 @@
 pub mod caller;
 pub mod cluster;
 pub mod config;
+pub mod configs;
 mod control;
+mod metadata;
 pub mod topic;
 mod topic_table;
 pub mod topics;
@@ -17,7 +19,9 @@ use sh_meta::{FeedEntry, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
 pub use cluster::{Agent, Cluster};
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, Loggers};
+pub use configs::{ConfigResource, ResourceKind};
+pub use metadata::TopicView;
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;
 
@@ -30,6 +34,7 @@ pub struct NodeParts {
     /// This agent, the broker id that clients know it by.
     pub agent: AgentId,
     pub broker: BrokerConfig,
+    pub loggers: Loggers,
 }
 
 /// A handle of the product; cheap to clone.
@@ -42,6 +47,7 @@ struct Inner {
     control: Arc<Lane>,
     agent: AgentId,
     topics: TopicTable,
+    loggers: Loggers,
 }
 
 impl Node {
@@ -52,6 +58,7 @@ impl Node {
             control,
             agent,
             broker,
+            loggers,
         } = parts;
         let topics = TopicTable::new(store.clone(), broker);
         Node(Arc::new(Inner {
@@ -60,6 +67,7 @@ impl Node {
             control,
             agent,
             topics,
+            loggers,
         }))
     }
 
@@ -84,8 +92,15 @@ impl Node {
     pub fn broker(&self) -> Arc<BrokerConfig> {
         self.0.topics.broker()
     }
+    pub fn loggers(&self) -> &Loggers {
+        &self.0.loggers
+    }
     /// Every own update and every entry of the feed goes in here, in any order.
     pub fn hear(&self, entry: &FeedEntry) {
         self.0.topics.hear(entry);
+        entry
+            .changes
+            .iter()
+            .for_each(|change| self.hear_config(change));
     }
 }

@@ -3,7 +3,10 @@
 //! **Positive answers come from the cache; a negative one reads the store** (DESIGN 6): another agent may have created the
 //! topic a moment ago. Entries of the feed may come in any order: the highest version of a row wins, and what was purged
 //! stays as a tombstone so that an older entry does not bring it back.
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use sh_base::{ErrorCode, Failure, Org, TopicId, TopicName};
@@ -25,8 +28,13 @@ pub struct TopicTable {
     state: RwLock<State>,
 }
 
+type Configs = BTreeMap<String, String>;
+
 struct State {
     broker: Arc<BrokerConfig>,
+    /// Versions of the rows of dynamic configs that `broker` reflects: for all brokers, and for this one.
+    cluster_version: u64,
+    own_version: u64,
     by_id: HashMap<TopicId, Cached>,
     by_name: HashMap<(Org, TopicName), Named>,
 }
@@ -46,6 +54,8 @@ impl TopicTable {
     pub fn new(store: Arc<dyn MetaStore>, broker: BrokerConfig) -> TopicTable {
         let state = State {
             broker: Arc::new(broker),
+            cluster_version: 0,
+            own_version: 0,
             by_id: HashMap::new(),
             by_name: HashMap::new(),
         };
@@ -113,11 +123,20 @@ impl TopicTable {
         self.state.read().broker.clone()
     }
 
-    /// Takes new broker configs; the settings of all topics follow.
-    pub(crate) fn set_broker(&self, broker: BrokerConfig) {
+    /// Takes broker configs that were set while running, for all brokers or for this one; the settings of all topics follow.
+    pub(crate) fn set_dynamic(&self, own: bool, version: u64, configs: Configs) {
         let mut state = self.state.write();
-        state.broker = Arc::new(broker);
-        let broker = state.broker.clone();
+        let known = if own {
+            &mut state.own_version
+        } else {
+            &mut state.cluster_version
+        };
+        if *known >= version {
+            return;
+        }
+        *known = version;
+        let broker = Arc::new(state.broker.with_layer(own, configs));
+        state.broker = broker.clone();
         for cached in state.by_id.values_mut() {
             if let Some(topic) = &mut cached.topic {
                 let settings = settings(&topic.configs, &broker);
@@ -237,10 +256,7 @@ fn living(id: TopicId, row: TopicRow, version: u64, broker: &BrokerConfig) -> Op
     })
 }
 
-fn settings(
-    overrides: &std::collections::BTreeMap<String, String>,
-    broker: &BrokerConfig,
-) -> Arc<TopicSettings> {
+fn settings(overrides: &Configs, broker: &BrokerConfig) -> Arc<TopicSettings> {
     Arc::new(TopicSettings::of(&Effective { overrides, broker }))
 }
 

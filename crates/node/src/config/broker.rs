@@ -1,7 +1,10 @@
 //! The configs of brokers: Kafka's own settings, those that mean something here, under their names and with their defaults.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Definition, Kind, Source, Synonym};
+use super::{Check, ConfigEntry, Definition, Kind, Source, Synonym, effective::described};
+
+/// The kind of `Key::Config` rows that hold broker configs.
+pub const BROKER: &str = "broker";
 
 /// Who may change a broker config, and when (KIP-226).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +186,11 @@ impl BrokerConfig {
         }
     }
 
+    /// What was set while running.
+    pub(crate) fn dynamic(&self) -> &DynamicConfig {
+        &self.dynamic
+    }
+
     /// The value in force.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.layers(name).next().map(|(value, _)| value)
@@ -207,7 +215,12 @@ impl BrokerConfig {
             value: Some(value.into()),
             source,
         };
-        self.layers(name).map(synonym).collect()
+        let mut synonyms: Vec<Synonym> = self.layers(name).map(synonym).collect();
+        // What is set for a time in milliseconds hides the same time in hours.
+        if let (Some(hours), false) = (coarser_unit(name), synonyms.is_empty()) {
+            synonyms.extend(self.synonyms(hours));
+        }
+        synonyms
     }
 
     fn layers<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a str, Source)> {
@@ -222,6 +235,62 @@ impl BrokerConfig {
             .into_iter()
             .filter_map(|(value, source)| Some((value?.as_str(), source)));
         set.chain(default.map(|value| (value, Source::Default)))
+    }
+}
+
+fn coarser_unit(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "log.retention.ms" => "log.retention.hours",
+        "log.roll.ms" => "log.roll.hours",
+        "log.roll.jitter.ms" => "log.roll.jitter.hours",
+        _ => return None,
+    })
+}
+
+/// Everything that is known of this broker's configs, by name.
+pub fn broker_entries(broker: &BrokerConfig) -> Vec<ConfigEntry> {
+    let known = TABLE.iter().map(|b| {
+        let value = broker.get(b.def.name).map(str::to_owned);
+        described(&b.def, value, broker.synonyms(b.def.name))
+    });
+    let DynamicConfig { cluster, own } = &broker.dynamic;
+    let names: BTreeSet<&String> = cluster.keys().chain(own.keys()).collect();
+    let unknown = names.into_iter().filter(|name| definition(name).is_none());
+    known
+        .chain(unknown.map(|name| untyped(name, broker.synonyms(name))))
+        .collect()
+}
+
+/// What was set for all brokers.
+pub fn cluster_entries(broker: &BrokerConfig) -> Vec<ConfigEntry> {
+    let entry = |(name, value): (&String, &String)| {
+        let synonym = Synonym {
+            name: name.clone(),
+            value: Some(value.clone()),
+            source: Source::DynamicDefaultBroker,
+        };
+        match definition(name) {
+            Some(b) => described(&b.def, Some(value.clone()), vec![synonym]),
+            None => untyped(name, vec![synonym]),
+        }
+    };
+    broker.dynamic.cluster.iter().map(entry).collect()
+}
+
+/// A config that means nothing here: it might be a secret, so that its value is not shown.
+fn untyped(name: &str, synonyms: Vec<Synonym>) -> ConfigEntry {
+    ConfigEntry {
+        name: name.into(),
+        value: None,
+        source: synonyms.first().map_or(Source::DynamicBroker, |s| s.source),
+        synonyms: synonyms
+            .into_iter()
+            .map(|s| Synonym { value: None, ..s })
+            .collect(),
+        kind: None,
+        read_only: true,
+        sensitive: true,
+        doc: None,
     }
 }
 

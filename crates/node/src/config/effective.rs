@@ -126,8 +126,7 @@ pub(super) fn described(
         source: synonyms.first().map_or(Source::Default, |s| s.source),
         synonyms,
         kind: Some(def.kind),
-        read_only: broker::definition(def.name).is_some_and(|b| b.is_read_only())
-            && topic::definition(def.name).is_none(),
+        read_only: broker::definition(def.name).is_some_and(|b| b.is_read_only()),
         sensitive: def.kind == Kind::Password,
         doc: Some(def.doc),
     }

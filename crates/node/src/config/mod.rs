@@ -10,7 +10,10 @@ mod loggers;
 pub mod topic;
 
 pub use alter::{AlterOp, Changes, ConfigOp};
-pub use broker::{BrokerConfig, BrokerDefinition, DynamicConfig, Mutability};
+pub use broker::{
+    BROKER, BrokerConfig, BrokerDefinition, DynamicConfig, Mutability, broker_entries,
+    cluster_entries,
+};
 pub use check::Check;
 pub use effective::{ConfigEntry, Effective, Source, Synonym};
 pub use loggers::{Loggers, SetLogLevel};

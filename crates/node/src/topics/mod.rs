@@ -12,6 +12,7 @@ mod purge;
 pub use create::{CreatedTopic, NewTopic};
 pub use delete::{DeletedTopic, TopicRef};
 pub use grow::NewPartitions;
+pub(crate) use names::parse as legal_name;
 pub use names::{CONSUMER_OFFSETS, TRANSACTION_STATE, is_internal};
 
 use sh_base::{ErrorCode, Failure};
