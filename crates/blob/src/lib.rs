@@ -7,6 +7,10 @@ pub mod conformance;
 mod file;
 pub mod keys;
 mod memory;
+mod open;
+mod probe;
+mod s3;
+mod wrap;
 
 use std::ops::Range;
 
@@ -16,6 +20,9 @@ use bytes::Bytes;
 pub use file::FileBucket;
 pub use keys::ObjectKey;
 pub use memory::MemoryBucket;
+pub use open::{BlobSettings, OpenError, Secret, open};
+pub use probe::{Capabilities, probe};
+pub use wrap::{Hedged, Metered, RetryLimits, Retrying};
 
 /// What can go wrong at the bucket. Every error says whether the call may have happened all the same.
 #[derive(Debug, thiserror::Error)]
