@@ -32,6 +32,9 @@ pub enum Closing {
     Wire(#[from] WireError),
     #[error("{api:?} is not served at version {version}")]
     Unsupported { api: ApiKey, version: i16 },
+    /// As Apache Kafka does: without an answer there is no other way to tell a producer that it writes into the void.
+    #[error("a produce request with acks=0 failed")]
+    AcksNoneFailed,
     #[error("the client stopped for {0:?} in the middle of a frame")]
     Stalled(Duration),
     #[error("the client did not take an answer for {0:?}")]

@@ -1,0 +1,2 @@
+//! The Kafka door, told as stories.
+mod connection;
