@@ -175,7 +175,7 @@ fn keyless_records_are_refused_on_a_compacted_topic_one_by_one() {
         let invalid = refused(&three(codec), &compacted);
         assert_eq!(invalid.code, ErrorCode::InvalidRecord);
         let message =
-            "Compacted topic cannot accept message without key in topic partition flights-3.";
+            "Compacted topic cannot accept message without key in topic partition flights-3";
         assert_eq!(
             invalid.records,
             [RecordError {

@@ -195,7 +195,7 @@ fn record_fault(
             topic, partition, ..
         } = rules;
         let message = format!(
-            "Compacted topic cannot accept message without key in topic partition {topic}-{partition}."
+            "Compacted topic cannot accept message without key in topic partition {topic}-{partition}"
         );
         return Some((ErrorCode::InvalidRecord, message));
     }
