@@ -3,20 +3,32 @@
 //! The write path is `../shared/model/WritePath.tla` in Rust; where a function states a rule of the model, its doc names it.
 pub mod agent;
 pub mod api;
+mod cache;
 pub mod codec;
 pub mod cluster;
 pub mod commit;
+pub mod delete;
 pub mod engine;
+mod follow;
+pub mod index;
 pub mod ingest;
 pub mod object;
+pub mod offsets;
+mod read;
+pub mod reader;
 pub mod replay;
 pub mod row;
 #[cfg(test)]
 mod test_env;
+mod wait;
 pub mod wal;
 
 pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket};
 pub use engine::{Log, LogConfig, LogOpenError, LogParts};
+pub use delete::delete_records;
+pub use reader::{
+    Ends, HeadChange, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader, StoredBatch, Waiter,
+};
 pub use row::{
     Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place, ProducerState, Refusal,
     RunAnswers,

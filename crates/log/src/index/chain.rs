@@ -62,7 +62,10 @@ pub enum Found {
     /// The offset lies before what is kept here.
     Older { head: Arc<Head>, from: Offset },
     /// Extents from the one that holds the offset; none at the log end and outside of the log.
-    Here { head: Arc<Head>, extents: Vec<Known> },
+    Here {
+        head: Arc<Head>,
+        extents: Vec<Known>,
+    },
 }
 
 /// One partition's place in the index.
@@ -79,7 +82,11 @@ impl Chain {
     /// Takes a change in, whenever it comes; `now` on the monotonic clock.
     pub fn hear(&mut self, change: PartChange, now: Duration) {
         self.heard = self.heard.max(change.version);
-        if self.known.as_ref().is_some_and(|k| change.version <= k.version) {
+        if self
+            .known
+            .as_ref()
+            .is_some_and(|k| change.version <= k.version)
+        {
             return;
         }
         self.pending.insert(change.version, change);
@@ -134,6 +141,12 @@ impl Chain {
         // A deletion is final: topic ids do not come back.
         let sure = known.head.deleted || (known.covers(offset) && !at_break);
         sure.then(|| known.look(offset))
+    }
+
+    /// May there be an offset past `seen`, the next offset that somebody knows?
+    pub fn may_be_past(&self, seen: Offset) -> bool {
+        let past = |k: &Snapshot| k.head.next_offset > seen || k.head.deleted;
+        self.is_behind() || self.known.as_ref().is_none_or(past)
     }
 
     /// About how many extents this holds in memory.
@@ -230,7 +243,11 @@ impl Snapshot {
         }
     }
 
-    fn append(&mut self, extents: Vec<(Offset, Option<Extent>)>, now: Duration) -> Result<(), Torn> {
+    fn append(
+        &mut self,
+        extents: Vec<(Offset, Option<Extent>)>,
+        now: Duration,
+    ) -> Result<(), Torn> {
         for (base, extent) in extents {
             let Some(extent) = extent.filter(|e| base == self.end() && base < e.end) else {
                 return Err(Torn);
@@ -256,7 +273,14 @@ impl Snapshot {
                 Some(e) if base < self.from => self.from = e.end,
                 Some(extent) => {
                     let heard = (base >= self.head.next_offset).then_some(now);
-                    all.insert(base, Known { base, extent, heard });
+                    all.insert(
+                        base,
+                        Known {
+                            base,
+                            extent,
+                            heard,
+                        },
+                    );
                 }
             }
         }
@@ -274,7 +298,10 @@ impl Snapshot {
             self.extents.pop_front();
         }
         // Extents that were deleted lay before the log start: it, and what follows it, is still known.
-        let first = self.extents.front().map_or(self.head.next_offset, |k| k.base);
+        let first = self
+            .extents
+            .front()
+            .map_or(self.head.next_offset, |k| k.base);
         if self.from < first && first <= self.head.log_start {
             self.from = first;
         }

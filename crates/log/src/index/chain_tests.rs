@@ -13,7 +13,10 @@ fn extent(base: Offset, end: Offset) -> (Offset, Extent) {
         nonce: 0,
     };
     let place = Place {
-        object: ObjectId { by, seq: base as u64 },
+        object: ObjectId {
+            by,
+            seq: base as u64,
+        },
         start: 8,
         len: 100,
     };
@@ -92,7 +95,11 @@ fn records_of_a_transaction_are_not_stable_because_its_marker_was_heard_of_first
     let (base, first) = extent(0, 3);
     chain.hear(append(2, 3, 4), NOW);
     chain.hear(change(1, open.clone(), vec![(base, Some(first))]), NOW);
-    assert_eq!(chain.head().unwrap().last_stable_offset(), 4, "both, or none of them");
+    assert_eq!(
+        chain.head().unwrap().last_stable_offset(),
+        4,
+        "both, or none of them"
+    );
 
     let mut chain = empty();
     chain.hear(change(1, open, vec![(base, Some(extent(0, 3).1))]), NOW);
@@ -116,7 +123,11 @@ fn what_is_older_than_a_scan_changes_nothing() {
     chain.hear(append(3, 7, 9), NOW);
     let scan = vec![extent(0, 5), extent(5, 7)];
     chain.install(Snapshot::of_scan(2, head(0, 7), scan, true).unwrap(), NOW);
-    assert_eq!(served(&chain, 4), Some(vec![(0, 5), (5, 7), (7, 9)]), "heard while it ran");
+    assert_eq!(
+        served(&chain, 4),
+        Some(vec![(0, 5), (5, 7), (7, 9)]),
+        "heard while it ran"
+    );
     chain.hear(append(2, 5, 7), NOW);
     assert_eq!(served(&chain, 5), Some(vec![(5, 7), (7, 9)]));
     let late = Snapshot::of_scan(1, head(0, 5), vec![extent(0, 5)], true).unwrap();
@@ -133,7 +144,10 @@ fn a_scan_that_does_not_tile_is_torn() {
     assert!(torn(vec![]), "nothing");
     assert!(!torn(vec![extent(0, 5), extent(5, 9)]));
     let newest = vec![extent(2, 9)];
-    assert!(Snapshot::of_scan(1, head(0, 9), newest, false).is_ok(), "there are older ones");
+    assert!(
+        Snapshot::of_scan(1, head(0, 9), newest, false).is_ok(),
+        "there are older ones"
+    );
 }
 
 #[test]
@@ -201,7 +215,10 @@ fn memory_is_bounded_and_older_extents_are_named_as_older() {
     for i in 1_001..2_000 {
         chain.hear(append(i as u64 + 1, i, i + 1), NOW);
     }
-    assert!(chain.weight() <= EXTENTS_KEPT + 1 + 2 * PENDING_MAX, "what waits is bounded, too");
+    assert!(
+        chain.weight() <= EXTENTS_KEPT + 1 + 2 * PENDING_MAX,
+        "what waits is bounded, too"
+    );
 }
 
 /// What the model calls an update: one entry of the log, of one offset.
@@ -225,7 +242,10 @@ fn history(kinds: &[Kind]) -> Vec<PartChange> {
             _ => {}
         }
         let open = open.clone();
-        let head = Head { open, ..head(0, at + 1) };
+        let head = Head {
+            open,
+            ..head(0, at + 1)
+        };
         let (base, extent) = extent(at, at + 1);
         change(at as u64 + 1, head, vec![(base, Some(extent))])
     });
@@ -253,7 +273,11 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![Just(Kind::Data), Just(Kind::OfTransaction), Just(Kind::Marker)]
+    prop_oneof![
+        Just(Kind::Data),
+        Just(Kind::OfTransaction),
+        Just(Kind::Marker)
+    ]
 }
 
 proptest! {

@@ -10,8 +10,8 @@ use sh_base::{Env, Failure, Offset, TopicPartition};
 use sh_meta::MetaStore;
 
 use crate::row::Head;
-pub use chain::{Known, PartChange};
 use chain::{Chain, Found};
+pub use chain::{Known, PartChange};
 use history::History;
 
 /// What a reader at an offset gets: the head as of one version, and extents from the one that holds the offset on.
@@ -74,7 +74,9 @@ impl Index {
     /// A change of a partition, in any order. Partitions that nobody reads are not kept.
     pub fn hear(&self, tp: &TopicPartition, change: PartChange) {
         let now = self.env.mono();
-        self.slots.lock().update(tp, |chain| chain.hear(change, now));
+        self.slots
+            .lock()
+            .update(tp, |chain| chain.hear(change, now));
     }
 
     /// Something of the partition was not understood or went missing: it is scanned when it is read next.
@@ -86,25 +88,41 @@ impl Index {
     /// Changes were missed, and nobody knows of which partitions.
     pub fn forget_all(&self) {
         let mut slots = self.slots.lock();
-        slots.by_partition.values_mut().for_each(|slot| slot.chain.forget());
+        slots
+            .by_partition
+            .values_mut()
+            .for_each(|slot| slot.chain.forget());
         slots.weight = slots.by_partition.len();
         drop(slots);
         self.history.forget_all();
     }
 
-    /// The newest head that the unbroken chain knows. Never the last word: see [`scan::read_head`].
-    pub fn head(&self, tp: &TopicPartition) -> Option<Arc<Head>> {
-        self.slots.lock().by_partition.get(tp)?.chain.head().cloned()
+    /// May the partition have an offset past `seen`, the next offset that somebody knows?
+    pub fn may_be_past(&self, tp: &TopicPartition, seen: Offset) -> bool {
+        let slots = self.slots.lock();
+        let slot = slots.by_partition.get(tp);
+        slot.is_none_or(|slot| slot.chain.may_be_past(seen))
     }
 
     /// What a reader at `offset` gets. The store is read where the chain does not reach, so a view that does not hold the
     /// offset is the truth.
     pub async fn view(&self, tp: TopicPartition, offset: Offset) -> Result<View, Failure> {
+        if let Some(view) = self.try_view(tp, offset).await? {
+            return Ok(view);
+        }
+        // Older extents were deleted since the head was heard of: it is read anew.
+        self.forget(&tp);
+        let view = self.try_view(tp, offset).await?;
+        view.ok_or_else(|| scan::torn(tp))
+    }
+
+    async fn try_view(&self, tp: TopicPartition, offset: Offset) -> Result<Option<View>, Failure> {
         match self.find(tp, offset).await? {
-            Found::Here { head, extents } => Ok(View { head, extents }),
+            Found::Here { head, extents } => Ok(Some(View { head, extents })),
             Found::Older { head, from } => {
                 let extents = self.history.extents(tp, offset, from).await?;
-                Ok(View { head, extents })
+                let holds = extents.first().is_some_and(|k| k.base <= offset);
+                Ok(holds.then_some(View { head, extents }))
             }
         }
     }
@@ -165,8 +183,11 @@ impl Slots {
 
     /// Lets the least recently used partitions go, a tenth of all memory at once, so that it is seldom done.
     fn evict(&mut self) {
-        let mut by_use: Vec<(u64, TopicPartition)> =
-            self.by_partition.iter().map(|(tp, slot)| (slot.used, *tp)).collect();
+        let mut by_use: Vec<(u64, TopicPartition)> = self
+            .by_partition
+            .iter()
+            .map(|(tp, slot)| (slot.used, *tp))
+            .collect();
         by_use.sort_unstable_by_key(|(used, _)| *used);
         let goal = self.weight_max - self.weight_max / 10;
         // The newest stays: it is the one that is being read.

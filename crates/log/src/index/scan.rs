@@ -22,10 +22,7 @@ pub fn malformed(error: Malformed) -> Failure {
 }
 
 /// The head of a partition and its row version. A tombstone is a deleted partition; no row at all an empty one.
-pub async fn read_head(
-    store: &dyn MetaStore,
-    tp: TopicPartition,
-) -> Result<(u64, Head), Failure> {
+pub async fn read_head(store: &dyn MetaStore, tp: TopicPartition) -> Result<(u64, Head), Failure> {
     let mut rows = store.get(&[Key::Head(tp)]).await.map_err(unavailable)?;
     let row = rows.pop().unwrap_or_default();
     let head = head_of(&row).map_err(malformed)?;
@@ -53,7 +50,10 @@ pub async fn read_extents(
     newest: bool,
 ) -> Result<Vec<(Offset, Extent)>, Failure> {
     let range = KeyRange::extents(tp, from, to);
-    let rows = store.scan(range, limit, newest).await.map_err(unavailable)?;
+    let rows = store
+        .scan(range, limit, newest)
+        .await
+        .map_err(unavailable)?;
     let mut extents = rows
         .into_iter()
         .filter_map(|(key, row)| match key {
@@ -86,10 +86,7 @@ pub async fn read_extents_at(
 
 /// A partition as it stands: **the head first**, then the newest extents before its next offset. If they do not tile, the
 /// partition changed in between; it is read again.
-pub async fn read_snapshot(
-    store: &dyn MetaStore,
-    tp: TopicPartition,
-) -> Result<Snapshot, Failure> {
+pub async fn read_snapshot(store: &dyn MetaStore, tp: TopicPartition) -> Result<Snapshot, Failure> {
     for _ in 0..ATTEMPTS {
         let (version, head) = read_head(store, tp).await?;
         if head.deleted {
@@ -102,6 +99,12 @@ pub async fn read_snapshot(
             return Ok(snapshot);
         }
     }
-    let what = format!("the extents of {tp:?} do not fit its head; `streamhouse inspect meta` shows them");
-    Err(Failure::new(ErrorCode::Internal, what))
+    Err(torn(tp))
+}
+
+/// The rows contradict each other, and not because they are changing: a bug.
+pub fn torn(tp: TopicPartition) -> Failure {
+    let what =
+        format!("the extents of {tp:?} do not fit its head; `streamhouse inspect meta` shows both");
+    Failure::new(ErrorCode::Internal, what)
 }

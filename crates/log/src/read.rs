@@ -1,0 +1,494 @@
+//! Reading batches: which extents, their bytes, and the offsets of each batch in them.
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use sh_base::{
+    ErrorCode, Failure, Offset, ProducerId, TopicPartition,
+    batch::{BatchError, BatchHeader, HEADER_BYTES},
+};
+use sh_blob::BlobError;
+
+use crate::{
+    cache::{Age, BLOCK_BYTES, Rope},
+    index::Known,
+    reader::{Ends, Inner},
+    row::{Extent, Place},
+};
+
+/// GETs of one read that run at once.
+const FETCHES_AT_ONCE: usize = 8;
+
+/// What a consumer asks of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest {
+    pub partition: TopicPartition,
+    /// The batch that holds this offset comes first (with its earlier records: the consumer skips them).
+    pub offset: Offset,
+    /// Of whole batches together.
+    pub max_bytes: usize,
+    /// The first batch comes even if it is larger than `max_bytes` (KIP-74).
+    pub at_least_one: bool,
+    /// Nothing at or past the last stable offset.
+    pub read_committed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReadAnswer {
+    pub batches: Vec<StoredBatch>,
+    /// As of the same head version as the batches.
+    pub ends: Ends,
+    /// Aborted transactions that reach into the batches: producer, first offset. The commit takes no transactional batches
+    /// yet, so that there are none.
+    pub aborted: Vec<(ProducerId, Offset)>,
+}
+
+/// A batch as it is stored. What stands in its first 16 bytes is its sender's: base offset and leader epoch are these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBatch {
+    pub base_offset: Offset,
+    pub leader_epoch: i32,
+    pub bytes: Bytes,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store says so, not a cache.
+    #[error("the offset is not within [{}, {}]", .0.log_start, .0.next)]
+    OutOfRange(Ends),
+    #[error("the topic is deleted")]
+    Deleted,
+    #[error(transparent)]
+    Storage(Failure),
+}
+
+/// Why an attempt ended.
+pub(crate) enum Trouble {
+    Read(ReadError),
+    /// An object that an extent names is not in the bucket: the extent may be old.
+    Missing(String),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Read(ReadError::Storage(failure))
+    }
+}
+
+impl From<BlobError> for Trouble {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::NotFound(key) => Trouble::Missing(key),
+            other => Failure::new(ErrorCode::StorageUnavailable, other.to_string()).into(),
+        }
+    }
+}
+
+impl Trouble {
+    /// After the second look: the object is named by the store, and is not there.
+    pub(crate) fn into_read_error(self) -> ReadError {
+        match self {
+            Trouble::Read(error) => error,
+            Trouble::Missing(key) => {
+                let what =
+                    format!("object {key} is named by the metadata store and is not in the bucket");
+                ReadError::Storage(Failure::new(ErrorCode::StorageUnavailable, what))
+            }
+        }
+    }
+}
+
+/// Bytes of one extent that a read wants: from a batch's first byte on.
+#[derive(Clone)]
+struct Want {
+    /// The offset of the batch at `range.start`.
+    offset: Offset,
+    end: Offset,
+    leader_epoch: i32,
+    place: Place,
+    age: Age,
+    range: Range<u64>,
+}
+
+/// Where a walk over a want's bytes stopped.
+enum Walked {
+    /// At the end of the extent, or at the limit.
+    Through,
+    /// The next batch is more than the answer takes.
+    Full,
+    /// The next batch needs this many bytes.
+    Cut(usize),
+}
+
+/// The answer as it grows.
+struct Gathered {
+    from: Offset,
+    /// Nothing at or past it.
+    limit: Offset,
+    max_bytes: usize,
+    at_least_one: bool,
+    batches: Vec<StoredBatch>,
+    bytes: usize,
+    /// Where the next batch is, if the walk stopped within an extent.
+    stopped: Option<Want>,
+}
+
+impl Inner {
+    pub(crate) async fn read(self: &Arc<Self>, r: &ReadRequest) -> Result<ReadAnswer, ReadError> {
+        let answer = match self.try_read(r).await {
+            Err(Trouble::Missing(_)) => {
+                self.index.forget(&r.partition);
+                self.try_read(r).await
+            }
+            first => first,
+        };
+        answer.map_err(Trouble::into_read_error)
+    }
+
+    async fn try_read(self: &Arc<Self>, r: &ReadRequest) -> Result<ReadAnswer, Trouble> {
+        let view = self.view(r.partition, r.offset).await?;
+        let ends = Ends::of(&view.head);
+        if ends.deleted {
+            return Err(Trouble::Read(ReadError::Deleted));
+        }
+        if !(ends.log_start..=ends.next).contains(&r.offset) {
+            return Err(Trouble::Read(ReadError::OutOfRange(ends)));
+        }
+        let limit = if r.read_committed {
+            ends.last_stable
+        } else {
+            ends.next
+        };
+        let mut out = Gathered::new(r, limit);
+        let mut extents = view.extents;
+        // More than one round only where all that was looked at were gaps.
+        loop {
+            self.gather(r.partition, &extents, &mut out).await?;
+            let reached = extents.last().map_or(limit, |k| k.extent.end);
+            if !out.batches.is_empty() || out.stopped.is_some() || reached >= limit {
+                break;
+            }
+            extents = self.view(r.partition, reached).await?.extents;
+        }
+        self.note(r, &extents, &out);
+        Ok(ReadAnswer {
+            batches: out.batches,
+            ends,
+            aborted: Vec::new(),
+        })
+    }
+
+    async fn gather(
+        &self,
+        tp: TopicPartition,
+        extents: &[Known],
+        out: &mut Gathered,
+    ) -> Result<(), Trouble> {
+        let wants = self.wants(tp, extents, out).await?;
+        let mut fetched = stream::iter(wants)
+            .map(|want| async {
+                let pieces = self
+                    .cache
+                    .bytes(&want.place, want.range.clone(), want.age)
+                    .await?;
+                Ok::<_, Trouble>((want, pieces))
+            })
+            .buffered(FETCHES_AT_ONCE);
+        while let Some((want, pieces)) = fetched.try_next().await? {
+            if !self.walk(want, pieces, out).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ranges that hold about as much as the answer takes.
+    async fn wants(
+        &self,
+        tp: TopicPartition,
+        extents: &[Known],
+        out: &Gathered,
+    ) -> Result<Vec<Want>, Trouble> {
+        let mut wants = Vec::new();
+        let mut room = out.max_bytes as u64;
+        for known in extents.iter().take_while(|k| k.base < out.limit) {
+            let Some(mut want) = self.want(known) else {
+                continue;
+            };
+            if room == 0 && !wants.is_empty() {
+                break;
+            }
+            if known.base < out.from {
+                want = self.seek(tp, want, out.from).await?;
+            }
+            let least = room.max(HEADER_BYTES as u64);
+            want.range.end = want.range.end.min(want.range.start + least);
+            room = room.saturating_sub(want.range.end - want.range.start);
+            wants.push(want);
+        }
+        Ok(wants)
+    }
+
+    /// All bytes of an extent; `None` for a gap.
+    fn want(&self, known: &Known) -> Option<Want> {
+        let Extent {
+            end,
+            place,
+            leader_epoch,
+            ..
+        } = known.extent;
+        let place = place?;
+        Some(Want {
+            offset: known.base,
+            end,
+            leader_epoch,
+            place,
+            age: self.age(known),
+            range: place.start..place.end(),
+        })
+    }
+
+    /// Moves to the batch that holds `offset`: by what an earlier read noted, or by walking over the headers.
+    async fn seek(
+        &self,
+        tp: TopicPartition,
+        mut want: Want,
+        offset: Offset,
+    ) -> Result<Want, Trouble> {
+        let hint = self.hints.lock().get(tp, offset);
+        if let Some((object, at)) = hint.flatten()
+            && object == want.place.object
+            && want.range.contains(&at)
+        {
+            (want.offset, want.range.start) = (offset, at);
+            return Ok(want);
+        }
+        let end = want.range.end;
+        while want.offset < want.end {
+            // To the end of the block that the next header begins in, and at least the header.
+            let block_end = (want.range.start - want.place.start) / BLOCK_BYTES * BLOCK_BYTES
+                + want.place.start
+                + BLOCK_BYTES;
+            let to = block_end
+                .max(want.range.start + HEADER_BYTES as u64)
+                .min(end);
+            let range = want.range.start..to;
+            let pieces = self.cache.bytes(&want.place, range, want.age).await?;
+            if want.skip_to(offset, Rope::new(pieces))? {
+                return Ok(want);
+            }
+        }
+        Err(want
+            .damaged("it holds fewer offsets than its extent")
+            .into())
+    }
+
+    /// Takes batches out of the bytes of a want. Says whether there is room for those of the next.
+    async fn walk(
+        &self,
+        mut want: Want,
+        mut pieces: Vec<Bytes>,
+        out: &mut Gathered,
+    ) -> Result<bool, Trouble> {
+        loop {
+            match out.take_batches(&mut want, Rope::new(pieces))? {
+                Walked::Through => return Ok(true),
+                // The rope held all that the answer has room for.
+                Walked::Cut(_) if !out.batches.is_empty() => break,
+                Walked::Full => break,
+                Walked::Cut(need) => {
+                    let to = want.range.start + need as u64;
+                    if to > want.place.end() {
+                        return Err(want.damaged("its last batch is cut off").into());
+                    }
+                    let range = want.range.start..to;
+                    pieces = self.cache.bytes(&want.place, range, want.age).await?;
+                }
+            }
+        }
+        out.stopped = Some(want);
+        Ok(false)
+    }
+
+    /// Remembers where this reader goes on, and fetches ahead of it if it comes from where an earlier read ended.
+    fn note(self: &Arc<Self>, r: &ReadRequest, extents: &[Known], out: &Gathered) {
+        let Some(next) = out.next_offset() else {
+            return;
+        };
+        let mut hints = self.hints.lock();
+        let sequential = hints.get(r.partition, r.offset).is_some();
+        let place = out
+            .stopped
+            .as_ref()
+            .map(|w| (w.place.object, w.range.start));
+        hints.put(r.partition, next, place);
+        drop(hints);
+        if sequential {
+            self.fetch_ahead(self.ahead(extents, next, out));
+        }
+    }
+
+    /// The next bytes of history from `next` on.
+    fn ahead(&self, extents: &[Known], next: Offset, out: &Gathered) -> Vec<(Place, Range<u64>)> {
+        let mut room = self.cache.ahead_bytes();
+        let mut ranges = Vec::new();
+        for known in extents.iter().filter(|k| k.extent.end > next) {
+            let Some(want) = self
+                .want(known)
+                .filter(|w| w.age == Age::History && room > 0)
+            else {
+                continue;
+            };
+            let stopped = out.stopped.as_ref().filter(|s| s.place == want.place);
+            let from = stopped.map_or(want.range.start, |s| s.range.start);
+            let to = want.range.end.min(from + room);
+            room -= to - from;
+            ranges.push((want.place, from..to));
+        }
+        ranges
+    }
+
+    /// In the background, while there are not too many of these: the next read finds the blocks, or joins their fetch.
+    fn fetch_ahead(self: &Arc<Self>, ranges: Vec<(Place, Range<u64>)>) {
+        if ranges.is_empty() {
+            return;
+        }
+        let Ok(permit) = self.fetches_ahead.clone().try_acquire_owned() else {
+            return;
+        };
+        let inner = self.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            for (place, range) in ranges {
+                // Whoever reads it will meet the error, if it lasts.
+                if inner
+                    .cache
+                    .bytes(&place, range, Age::History)
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Want {
+    /// Skips batches that end at or before `offset`. Says whether the next batch is the one that holds it; else the rope was
+    /// too short.
+    fn skip_to(&mut self, offset: Offset, mut rope: Rope) -> Result<bool, Failure> {
+        let begun = self.range.start;
+        while let Some(header) = rope.peek::<HEADER_BYTES>() {
+            let header = self.header(&header)?;
+            let end = self.offset + offsets(&header);
+            if end > offset {
+                return Ok(true);
+            }
+            rope.skip(header.size as usize);
+            self.offset = end;
+            self.range.start += u64::from(header.size);
+            if self.range.start >= self.place.end() {
+                break;
+            }
+        }
+        match self.range.start > begun && self.range.start < self.place.end() {
+            true => Ok(false),
+            false => Err(self.damaged("it ends before the offsets of its extent")),
+        }
+    }
+
+    /// The header of the batch at hand, which must fit the extent.
+    fn header(&self, bytes: &[u8]) -> Result<BatchHeader, Failure> {
+        let header = BatchHeader::read(bytes).map_err(|e| self.damaged(e))?;
+        match self.offset + offsets(&header) <= self.end {
+            true => Ok(header),
+            false => Err(self.damaged("it holds more offsets than its extent")),
+        }
+    }
+
+    fn damaged(&self, why: impl std::fmt::Display) -> Failure {
+        let Want {
+            place,
+            range,
+            offset,
+            ..
+        } = self;
+        let (object, at) = (place.object, range.start);
+        let what = format!("object {object} is damaged at byte {at}, offset {offset}: {why}");
+        tracing::error!("{what}");
+        Failure::new(ErrorCode::Internal, what)
+    }
+}
+
+impl Gathered {
+    fn new(r: &ReadRequest, limit: Offset) -> Gathered {
+        Gathered {
+            from: r.offset,
+            limit,
+            max_bytes: r.max_bytes,
+            at_least_one: r.at_least_one,
+            batches: Vec::new(),
+            bytes: 0,
+            stopped: None,
+        }
+    }
+
+    fn takes(&self, size: usize) -> bool {
+        let first = self.at_least_one && self.batches.is_empty();
+        first || self.bytes + size <= self.max_bytes
+    }
+
+    fn take_batches(&mut self, want: &mut Want, mut rope: Rope) -> Result<Walked, Failure> {
+        while want.offset < want.end.min(self.limit) {
+            let Some(header) = rope.peek::<HEADER_BYTES>() else {
+                return Ok(Walked::Cut(HEADER_BYTES));
+            };
+            let header = want.header(&header)?;
+            let size = header.size as usize;
+            if !self.takes(size) {
+                return Ok(Walked::Full);
+            }
+            let Some(bytes) = rope.take(size) else {
+                return Ok(Walked::Cut(size));
+            };
+            self.batches.push(StoredBatch {
+                base_offset: want.offset,
+                leader_epoch: want.leader_epoch,
+                bytes,
+            });
+            self.bytes += size;
+            want.offset += offsets(&header);
+            want.range.start += size as u64;
+        }
+        Ok(Walked::Through)
+    }
+
+    /// Where a reader goes on after this answer.
+    fn next_offset(&self) -> Option<Offset> {
+        let last = self.batches.last()?;
+        // It was read from this very header a moment ago.
+        let header = BatchHeader::read(&last.bytes).ok()?;
+        Some(last.base_offset + offsets(&header))
+    }
+}
+
+fn offsets(header: &BatchHeader) -> Offset {
+    Offset::from(header.last_offset_delta) + 1
+}
+
+/// Bytes of an object that are no batch.
+pub(crate) fn damaged(place: &Place, error: BatchError) -> Failure {
+    let object = place.object;
+    Failure::new(
+        ErrorCode::Internal,
+        format!("object {object} is damaged: {error}"),
+    )
+}
+
+impl Place {
+    /// One past its last byte.
+    pub fn end(&self) -> u64 {
+        self.start + u64::from(self.len)
+    }
+}

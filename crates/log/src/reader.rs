@@ -1,0 +1,373 @@
+//! The read side of the log: one handle over index, cache, feed and waiters.
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sh_base::{Env, Failure, Incarnation, ObjectId, Offset, TopicPartition};
+use sh_blob::Bucket;
+use sh_meta::{FeedEntry, Key, MetaStore, Row};
+use tokio::{
+    sync::{Semaphore, broadcast},
+    time::sleep,
+};
+
+pub use crate::read::{ReadAnswer, ReadError, ReadRequest, StoredBatch};
+pub use crate::wait::Waiter;
+use crate::{
+    cache::{Age, ObjectCache},
+    codec::Malformed,
+    follow::Follower,
+    index::{Index, Known, PartChange, View, scan},
+    object::RunBytes,
+    row::{Extent, Head},
+    wait::Waiters,
+};
+
+/// How an agent reads. Every field has a value that suits most.
+#[derive(Clone, Debug)]
+pub struct ReadConfig {
+    /// Bytes of objects kept in memory. Three quarters hold the tail (own windows, and what others just wrote): at 50 MiB/s,
+    /// the default keeps about four seconds. One quarter serves readers that catch up. More memory, fewer GETs.
+    pub cache_bytes: usize,
+    /// Extents kept in memory, of all partitions together, at about 150 bytes each. Fewer means more scans of the store.
+    pub index_extents: usize,
+    /// How often the feed is polled while nobody waits. It bounds how long news of another agent can take.
+    pub poll_idle: Duration,
+    /// The same while a fetch waits and another agent is alive: about half of it is added to the latency between agents; each
+    /// poll costs the metadata store one query.
+    pub poll_waiting: Duration,
+}
+
+impl Default for ReadConfig {
+    fn default() -> Self {
+        ReadConfig {
+            cache_bytes: 256 * 1024 * 1024,
+            index_extents: 400_000,
+            poll_idle: Duration::from_secs(1),
+            poll_waiting: Duration::from_millis(40),
+        }
+    }
+}
+
+/// What was heard of within this time is the tail: read by many, and soon.
+const TAIL_AGE: Duration = Duration::from_secs(5);
+/// Reading ahead is for a few at a time; it must not take the bucket away from those who wait.
+const FETCHES_AHEAD: usize = 4;
+/// Places where readers will go on that are remembered.
+const HINTS_MAX: usize = 16 * 1024;
+/// Head changes kept for listeners that are slow; who loses some is told so.
+const HEADS_KEPT: usize = 4096;
+
+/// The read side. A cheap handle; all clones are one.
+#[derive(Clone)]
+pub struct Reader {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn MetaStore>,
+    pub(crate) cache: ObjectCache,
+    pub(crate) index: Index,
+    pub(crate) hints: Mutex<Hints>,
+    pub(crate) fetches_ahead: Arc<Semaphore>,
+    env: Env,
+    config: ReadConfig,
+    follower: Follower,
+    waiters: Arc<Waiters>,
+    heads: broadcast::Sender<HeadChange>,
+}
+
+/// A head that was written, here or elsewhere. They may come in any order; the highest version is the newest.
+#[derive(Clone, Debug)]
+pub struct HeadChange {
+    pub partition: TopicPartition,
+    pub version: u64,
+    pub head: Arc<Head>,
+}
+
+/// The bounds of a partition, as of one version of its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub log_start: Offset,
+    /// What read_committed may read lies before it.
+    pub last_stable: Offset,
+    /// Log end offset and high watermark: only committed records exist.
+    pub next: Offset,
+    pub leader_epoch: i32,
+    /// For each leader epoch after 0, its number and the offset it began at.
+    pub epochs: Vec<(i32, Offset)>,
+    pub deleted: bool,
+}
+
+impl Ends {
+    pub fn of(head: &Head) -> Ends {
+        Ends {
+            log_start: head.log_start,
+            last_stable: head.last_stable_offset(),
+            next: head.next_offset,
+            leader_epoch: head.leader_epoch,
+            epochs: head.epochs.clone(),
+            deleted: head.deleted,
+        }
+    }
+}
+
+impl Reader {
+    pub fn new(
+        store: Arc<dyn MetaStore>,
+        bucket: Arc<dyn Bucket>,
+        env: Env,
+        config: ReadConfig,
+        me: Incarnation,
+    ) -> Reader {
+        let inner = Inner {
+            cache: ObjectCache::new(bucket, config.cache_bytes),
+            index: Index::new(store.clone(), env.clone(), config.index_extents),
+            hints: Mutex::default(),
+            fetches_ahead: Arc::new(Semaphore::new(FETCHES_AHEAD)),
+            follower: Follower::new(store.clone(), env.clone(), me),
+            waiters: Arc::default(),
+            heads: broadcast::channel(HEADS_KEPT).0,
+            store,
+            env,
+            config,
+        };
+        Reader {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Tells of an entry of the feed: an own commit, or a hint of another agent. Any order, any number of times.
+    pub fn hear(&self, entry: &FeedEntry) {
+        self.inner.follower.heard(entry);
+        self.inner.apply(entry);
+    }
+
+    /// Keeps the bytes of an own window, so that reading it never asks the bucket: (start in the object, its batches).
+    pub fn remember(&self, object: ObjectId, runs: Vec<RunBytes>) {
+        self.inner.cache.remember(object, runs);
+    }
+
+    /// Head changes from now on. A receiver that falls behind is told how many it lost, and reads the heads itself.
+    pub fn on_head(&self) -> broadcast::Receiver<HeadChange> {
+        self.inner.heads.subscribe()
+    }
+
+    /// Follows the feed, for ever: drop the future to stop.
+    pub async fn run_follower(&self) {
+        loop {
+            match self.poll_feed().await {
+                Ok(true) => {}
+                Ok(false) => self.inner.pause().await,
+                Err(failure) => {
+                    tracing::warn!(%failure, "the feed cannot be read");
+                    sleep(self.inner.config.poll_idle).await;
+                }
+            }
+        }
+    }
+
+    /// Takes in what is new in the feed, a page at most; says whether there may be more.
+    pub async fn poll_feed(&self) -> Result<bool, Failure> {
+        let polled = self.inner.follower.poll().await?;
+        if polled.missed {
+            tracing::warn!(
+                "entries of the feed were trimmed before they were read here; reading the store anew"
+            );
+            self.inner.index.forget_all();
+            self.inner.waiters.wake_all();
+        }
+        polled
+            .entries
+            .iter()
+            .for_each(|entry| self.inner.apply(entry));
+        Ok(polled.full)
+    }
+
+    /// Whole batches from an offset on.
+    pub async fn read(&self, request: ReadRequest) -> Result<ReadAnswer, ReadError> {
+        self.inner.read(&request).await
+    }
+
+    /// The bounds of a partition, from the store: an end that is taken from a cache may be behind what a reader has read.
+    pub async fn ends(&self, partition: TopicPartition) -> Result<Ends, Failure> {
+        self.inner.ends(partition).await
+    }
+
+    /// Waits for one of these partitions to grow. `seen`: each with the `next` of the [`Ends`] that was read last (also for
+    /// read_committed: what ends a transaction takes an offset).
+    pub fn waiter(&self, seen: &[(TopicPartition, Offset)]) -> Waiter {
+        let inner = &self.inner;
+        let waiter = inner.waiters.wait(seen);
+        // Registered first, looked second: what is heard in between wakes it.
+        if seen
+            .iter()
+            .any(|(tp, next)| inner.index.may_be_past(tp, *next))
+        {
+            waiter.wake();
+        }
+        waiter
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Inner {
+    /// The index's view; the place in the feed is fixed before anything is scanned.
+    pub(crate) async fn view(&self, tp: TopicPartition, offset: Offset) -> Result<View, Failure> {
+        self.follower.ready().await?;
+        self.index.view(tp, offset).await
+    }
+
+    pub(crate) async fn ends(&self, tp: TopicPartition) -> Result<Ends, Failure> {
+        let (_, head) = scan::read_head(&*self.store, tp).await?;
+        Ok(Ends::of(&head))
+    }
+
+    pub(crate) fn age(&self, known: &Known) -> Age {
+        let now = self.env.mono();
+        match known.heard {
+            Some(at) if now.saturating_sub(at) < TAIL_AGE => Age::Tail,
+            _ => Age::History,
+        }
+    }
+
+    /// Until the next poll: soon if somebody waits for another agent, and sooner than planned if somebody begins to.
+    async fn pause(&self) {
+        let ReadConfig {
+            poll_idle,
+            poll_waiting,
+            ..
+        } = self.config;
+        if !self.follower.has_peers() {
+            return sleep(poll_idle).await;
+        }
+        if !self.waiters.anybody() {
+            tokio::select! {
+                () = sleep(poll_idle) => return,
+                () = self.waiters.began() => {}
+            }
+        }
+        sleep(poll_waiting).await;
+    }
+
+    fn apply(&self, entry: &FeedEntry) {
+        for (tp, part) in parts_of(entry) {
+            match self.apply_part(tp, part) {
+                Ok(next) => self.waiters.wake(&tp, next),
+                Err(error) => {
+                    tracing::error!(partition = ?tp, %error, "a change that cannot be read; reading the store anew");
+                    self.index.forget(&tp);
+                    self.waiters.wake(&tp, Offset::MAX);
+                }
+            }
+        }
+    }
+
+    /// Returns what the waiters of the partition are told: its next offset.
+    fn apply_part(&self, tp: TopicPartition, part: Part<'_>) -> Result<Offset, Malformed> {
+        let headless = Malformed("change of a partition without its head");
+        let (version, row) = part.head.ok_or(headless)?;
+        let head = Arc::new(scan::head_of(&row)?);
+        if self.index.wants(&tp) {
+            let change = PartChange {
+                version,
+                head: head.clone(),
+                extents: decode_extents(&part.extents, version)?,
+            };
+            self.index.hear(&tp, change);
+        }
+        let next = if head.deleted {
+            Offset::MAX
+        } else {
+            head.next_offset
+        };
+        // No listener is no error.
+        let _ = self.heads.send(HeadChange {
+            partition: tp,
+            version,
+            head,
+        });
+        Ok(next)
+    }
+}
+
+/// What one entry says of one partition.
+#[derive(Default)]
+struct Part<'a> {
+    head: Option<(u64, Row)>,
+    extents: Vec<ExtentChange<'a>>,
+}
+
+/// Base offset, row version, value.
+type ExtentChange<'a> = (Offset, u64, Option<&'a Bytes>);
+
+fn parts_of(entry: &FeedEntry) -> HashMap<TopicPartition, Part<'_>> {
+    let mut parts: HashMap<TopicPartition, Part<'_>> = HashMap::new();
+    for change in &entry.changes {
+        let (value, version) = (change.value.as_ref(), change.version);
+        match change.key {
+            Key::Head(tp) => {
+                let value = value.cloned();
+                parts.entry(tp).or_default().head = Some((version, Row { value, version }));
+            }
+            Key::Extent(tp, base) => {
+                parts
+                    .entry(tp)
+                    .or_default()
+                    .extents
+                    .push((base, version, value));
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// The extents of one entry carry the version of their head, which covers them.
+fn decode_extents(
+    changes: &[ExtentChange<'_>],
+    head_version: u64,
+) -> Result<Vec<(Offset, Option<Extent>)>, Malformed> {
+    let decode = |(base, version, value): &ExtentChange<'_>| {
+        if *version != head_version {
+            return Err(Malformed("extent of another version than its head"));
+        }
+        let extent = value.map(|v| Extent::decode(v)).transpose()?;
+        Ok((*base, extent))
+    };
+    changes.iter().map(decode).collect()
+}
+
+/// Where readers will go on: the place of the batch at an offset, if it is within an extent. A reader that comes to such an
+/// offset reads on; another one has jumped.
+#[derive(Default)]
+pub(crate) struct Hints {
+    places: HashMap<(TopicPartition, Offset), Hint>,
+    order: VecDeque<(TopicPartition, Offset)>,
+}
+
+type Hint = Option<(ObjectId, u64)>;
+
+impl Hints {
+    pub fn get(&self, tp: TopicPartition, offset: Offset) -> Option<Hint> {
+        self.places.get(&(tp, offset)).copied()
+    }
+
+    pub fn put(&mut self, tp: TopicPartition, offset: Offset, place: Hint) {
+        if self.places.insert((tp, offset), place).is_none() {
+            self.order.push_back((tp, offset));
+        }
+        if self.order.len() > HINTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+    }
+}
