@@ -7,7 +7,10 @@ pub mod cluster;
 pub mod config;
 pub mod configs;
 mod control;
+mod lookup;
 mod metadata;
+pub mod produce;
+mod producers;
 pub mod topic;
 mod topic_table;
 pub mod topics;
@@ -15,6 +18,7 @@ pub mod topics;
 use std::sync::Arc;
 
 use sh_base::{AgentId, Env};
+use sh_log::Log;
 use sh_meta::{FeedEntry, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
@@ -22,6 +26,9 @@ pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
 pub use configs::{ConfigResource, ResourceKind};
 pub use metadata::TopicView;
+pub use produce::{
+    Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored, TopicChoice,
+};
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;
 
@@ -31,6 +38,7 @@ pub struct NodeParts {
     pub store: Arc<dyn MetaStore>,
     /// The lane of control changes (topics, configs, counters); the log's commits have their own.
     pub control: Arc<Lane>,
+    pub log: Log,
     /// This agent, the broker id that clients know it by.
     pub agent: AgentId,
     pub broker: BrokerConfig,
@@ -45,6 +53,8 @@ struct Inner {
     env: Env,
     store: Arc<dyn MetaStore>,
     control: Arc<Lane>,
+    log: Log,
+    producer_ids: producers::Block,
     agent: AgentId,
     topics: TopicTable,
     loggers: Loggers,
@@ -56,6 +66,7 @@ impl Node {
             env,
             store,
             control,
+            log,
             agent,
             broker,
             loggers,
@@ -65,6 +76,8 @@ impl Node {
             env,
             store,
             control,
+            log,
+            producer_ids: producers::Block::default(),
             agent,
             topics,
             loggers,
@@ -80,6 +93,13 @@ impl Node {
     /// The lane of control changes.
     pub fn control(&self) -> &Lane {
         &self.0.control
+    }
+    /// The engine of the log.
+    pub fn log(&self) -> &Log {
+        &self.0.log
+    }
+    pub(crate) fn producer_ids(&self) -> &producers::Block {
+        &self.0.producer_ids
     }
     pub fn agent(&self) -> AgentId {
         self.0.agent

@@ -91,6 +91,11 @@ impl TopicTable {
         self.state.read().named(org, name)
     }
 
+    /// Like [`TopicTable::by_id`], without ever asking the store.
+    pub fn cached_id(&self, org: &Org, id: TopicId) -> Option<Arc<Topic>> {
+        self.state.read().living(id).filter(|t| t.org == *org)
+    }
+
     /// All living topics of an org, by name. Complete: the store is asked.
     pub async fn list(&self, org: &Org) -> Result<Vec<Arc<Topic>>, Failure> {
         let mut topics = Vec::new();
