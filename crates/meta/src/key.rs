@@ -25,6 +25,40 @@ pub enum Family {
     Cluster = 0x74,
 }
 
+impl Family {
+    /// All families, in the order of their tags.
+    pub const ALL: [Family; 11] = [
+        Family::Object,
+        Family::Agent,
+        Family::Transaction,
+        Family::Head,
+        Family::Producer,
+        Family::Extent,
+        Family::Topic,
+        Family::TopicName,
+        Family::Config,
+        Family::Counter,
+        Family::Cluster,
+    ];
+
+    /// The family's name in text, and of its table on Postgres.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Object => "object",
+            Family::Agent => "agent",
+            Family::Transaction => "transaction",
+            Family::Head => "head",
+            Family::Producer => "producer",
+            Family::Extent => "extent",
+            Family::Topic => "topic",
+            Family::TopicName => "topic_name",
+            Family::Config => "config",
+            Family::Counter => "counter",
+            Family::Cluster => "cluster",
+        }
+    }
+}
+
 /// One row's name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Key {

@@ -13,6 +13,7 @@ pub mod key;
 pub mod lane;
 pub mod memory;
 pub mod open;
+pub mod postgres;
 mod rules;
 mod serial;
 pub mod sqlite;
@@ -23,6 +24,7 @@ pub use key::{Family, Key, KeyRange};
 pub use lane::{Lane, Plan};
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use store::{
     Apply, Change, Cursor, Decision, FeedEntry, Identity, LaneId, MetaError, MetaStore, Request,

@@ -3,7 +3,7 @@ use std::{path::Path, sync::Arc};
 
 use sh_base::Env;
 
-use crate::{MemoryStore, MetaStore, SqliteStore};
+use crate::{MemoryStore, MetaStore, PostgresStore, SqliteStore};
 
 /// What kept a store from being opened. No message holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,7 @@ pub async fn open(url: &str, env: &Env) -> Result<Arc<dyn MetaStore>, OpenError>
         Some(("memory", "")) => Ok(Arc::new(MemoryStore::new(&env.uuid().to_string()))),
         Some(("sqlite", "")) => Err(OpenError::Url("sqlite:// needs a path after it".into())),
         Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(Path::new(path), env)?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresStore::open(url, env).await?)),
         _ => Err(OpenError::Url(
             "it begins with sqlite://, postgres:// or memory://, for example sqlite://data/meta.db"
                 .into(),

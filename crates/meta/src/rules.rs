@@ -53,8 +53,9 @@ pub(crate) fn require_place(request: Request) -> Result<(), MetaError> {
 
 /// Runs the pure function and turns its writes into changes. An entry without changes is not stored: its place stays free.
 pub(crate) fn decide(update: &Update, view: &View) -> Result<FeedEntry, MetaError> {
-    let Decision { writes, reply } = (update.apply)(view);
-    require_bounded(&writes)?;
+    let decision = (update.apply)(view);
+    require_bounded(&decision)?;
+    let Decision { writes, reply } = decision;
     let locked: HashSet<&Key> = update.locks.iter().collect();
     let covers: HashSet<u64> = locked
         .iter()
@@ -101,11 +102,22 @@ fn version_of(
     }
 }
 
-/// **At most 4,000 rows of one family an update**: locks are held for as long as the writes take.
-fn require_bounded(writes: &[Write]) -> Result<(), MetaError> {
+/// The values and the reply of one update, in bytes.
+const UPDATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// **At most 4,000 rows of one family an update**: locks are held for as long as the writes take. And a bound in bytes, far
+/// below what a database's message can hold.
+fn require_bounded(Decision { writes, reply }: &Decision) -> Result<(), MetaError> {
     let mut rows: HashMap<Family, usize> = HashMap::new();
+    let mut bytes = reply.len();
     for write in writes {
         *rows.entry(write.key.family()).or_default() += 1;
+        bytes += write.value.as_ref().map_or(0, |value| value.len());
+    }
+    if bytes > UPDATE_BYTES_MAX {
+        return Err(misuse(format!(
+            "writes {bytes} bytes; {UPDATE_BYTES_MAX} is the most"
+        )));
     }
     match rows
         .into_iter()

@@ -128,7 +128,7 @@ pub type Cursor = BTreeMap<LaneId, u64>;
 /// Which store this is. A change of any field means: another store, or one that went back in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Postgres: the system identifier. SQLite: a random id kept in the file.
+    /// Postgres: the system identifier and the random id of our tables. SQLite: a random id kept in the file.
     pub system: String,
     /// Postgres: the timeline, which rises when a standby is promoted. SQLite: 1.
     pub timeline: u64,

@@ -1,3 +1,4 @@
 //! The stores keep their promises.
 mod memory;
+mod postgres;
 mod sqlite;

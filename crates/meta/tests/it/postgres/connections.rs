@@ -1,0 +1,204 @@
+//! Opening, and the cost of an update.
+use std::time::Duration;
+
+use futures::future::join_all;
+use sh_meta::{MetaStore, OpenError, PostgresStore, conformance::story::*, open};
+use tokio::time::Instant;
+
+use super::{proxy::Proxy, server};
+
+async fn refused(url: &str) -> OpenError {
+    PostgresStore::open(url, &env(1))
+        .await
+        .err()
+        .expect("it is refused")
+}
+
+#[tokio::test]
+async fn an_update_is_two_round_trips() {
+    let _shared = server::shared().await;
+    let round_trip = Duration::from_millis(120);
+    let proxy = Proxy::start(round_trip / 2).await;
+    let store = server::open(&proxy.url(&server::schema().await)).await;
+    let lane = lane(&store, 1);
+    let keys = || vec![object(1), agent(1), head(1), head(2)];
+    add_one(&lane, keys()).await.unwrap();
+    let start = Instant::now();
+    add_one(&lane, keys()).await.unwrap();
+    let trips = start.elapsed().as_secs_f64() / round_trip.as_secs_f64();
+    assert!(
+        (2.0..2.9).contains(&trips),
+        "it took {trips:.2} round trips"
+    );
+    let start = Instant::now();
+    store.get(&keys()).await.unwrap();
+    let trips = start.elapsed().as_secs_f64() / round_trip.as_secs_f64();
+    assert!(
+        (1.0..1.9).contains(&trips),
+        "a read took {trips:.2} round trips"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn agents_that_start_at_once_make_the_tables_once() {
+    let _shared = server::shared().await;
+    let url = server::fresh_url().await;
+    let opening = (0..8u64).map(|n| {
+        let url = url.clone();
+        tokio::spawn(async move {
+            PostgresStore::open(&url, &env(n))
+                .await
+                .unwrap()
+                .identity()
+                .await
+                .unwrap()
+        })
+    });
+    let identities: Vec<_> = join_all(opening)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert!(
+        identities.iter().all(|identity| *identity == identities[0]),
+        "{identities:?}"
+    );
+    assert!(identities[0].timeline >= 1);
+}
+
+#[tokio::test]
+async fn another_schema_is_another_store() {
+    let _shared = server::shared().await;
+    let (a, b) = (
+        server::open(&server::fresh_url().await).await,
+        server::open(&server::fresh_url().await).await,
+    );
+    assert_ne!(a.identity().await.unwrap(), b.identity().await.unwrap());
+    set(&lane(&a, 1), &head(1), "x").await;
+    assert_eq!(value(&b, &head(1)).await, None);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_may_be_tried_again_and_no_password_is_told() {
+    let e = refused("postgres://me:s3cret@127.0.0.1:1/db?schema=mine").await;
+    assert!(e.is_retriable(), "{e}");
+    let text = e.to_string();
+    for part in [
+        "127.0.0.1",
+        "port 1",
+        "database db",
+        "user me",
+        "schema mine",
+        "refused",
+    ] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wrong_url_says_what_is_wrong_with_it() {
+    for (url, part) in [
+        (
+            "postgres://me:s3cret@h/db?sslmode=require",
+            "sslmode=require",
+        ),
+        ("postgres://me:s3cret@h/db?schema=No-Way", "No-Way"),
+        ("postgres://me:s3cret@h/db?schema=a&schema=b", "twice"),
+        ("postgres://me:s3cret@h/db?colour=red", "colour"),
+        ("mysql://h/db", "postgres://"),
+        ("sqlite://", "path"),
+    ] {
+        let e = open(url, &env(1)).await.err().expect("it is refused");
+        assert!(
+            matches!(e, OpenError::Url(_)) && !e.is_retriable(),
+            "{url}: {e}"
+        );
+        assert!(
+            e.to_string().contains(part) && !e.to_string().contains("s3cret"),
+            "{url}: {e}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_no_matter_of_time() {
+    let _shared = server::shared().await;
+    let url = server::url();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let e = refused(&format!("{server}/nowhere")).await;
+    assert!(
+        !e.is_retriable() && e.to_string().contains("nowhere"),
+        "{e}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_wait_for_the_disk_is_refused() {
+    let _shared = server::shared().await;
+    let url = server::fresh_url().await;
+    let e = refused(&format!("{url}&options=-c%20synchronous_commit%3Doff")).await;
+    assert!(
+        matches!(e, OpenError::Unsafe(_)) && e.to_string().contains("synchronous_commit"),
+        "{e}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_sync_is_refused() {
+    let _alone = server::alone().await;
+    let (url, admin) = (server::fresh_url().await, server::admin().await);
+    let set = async |sql: &str| {
+        admin.batch_execute(sql).await.unwrap();
+        admin
+            .batch_execute("SELECT pg_reload_conf()")
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    set("ALTER SYSTEM SET fsync = off").await;
+    let refused = PostgresStore::open(&url, &env(1)).await.err();
+    set("ALTER SYSTEM RESET fsync").await;
+    let e = refused.expect("it is refused");
+    assert!(
+        matches!(e, OpenError::Unsafe(_)) && e.to_string().contains("fsync is off"),
+        "{e}"
+    );
+    server::open(&url).await;
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_are_left_alone() {
+    let _shared = server::shared().await;
+    let schema = server::schema().await;
+    let url = server::with_schema(&server::url(), &schema);
+    server::open(&url).await;
+    let newer = format!("UPDATE {schema}.system SET format = 99");
+    server::admin().await.batch_execute(&newer).await.unwrap();
+    let e = refused(&url).await;
+    assert!(
+        matches!(e, OpenError::Format(_)) && e.to_string().contains("99"),
+        "{e}"
+    );
+}
+
+/// What an operator's `ALTER DATABASE` may have set must not change what an update means.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_default_isolation_level_of_the_database_does_not_matter() {
+    let _shared = server::shared().await;
+    for level in ["serializable", "repeatable%20read"] {
+        let options = format!("options=-c%20default_transaction_isolation%3D'{level}'");
+        let options = options
+            .replace("repeatable%20read", "repeatable%5C%20read")
+            .replace('\'', "");
+        let url = format!("{}&{options}", server::fresh_url().await);
+        thirty_two_updaters(&url).await;
+    }
+}
+
+async fn thirty_two_updaters(url: &str) {
+    sh_meta::conformance::thirty_two_updaters_never_deadlock_and_lose_nothing(
+        server::open(url).await,
+    )
+    .await;
+}
