@@ -2,18 +2,22 @@ import static java.util.Map.of;
 
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
+import java.util.concurrent.ExecutionException;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.record.TimestampType;
 
@@ -63,8 +67,25 @@ public final class ClientSuite {
     static String newTopic(Admin admin, int partitions, Map<String, String> configs) throws Exception {
         String topic = "java-" + UUID.randomUUID();
         Suite.get(admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all());
-        Suite.eventually(() -> Suite.get(admin.listTopics().names()).contains(topic));
+        Map<TopicPartition, OffsetSpec> all = new HashMap<>();
+        for (int partition = 0; partition < partitions; partition++) {
+            all.put(new TopicPartition(topic, partition), OffsetSpec.latest());
+        }
+        // Apache Kafka names a partition before it has a log, and takes the second batch of a producer in flight for
+        // its first when the first one came too early.
+        Suite.eventually(() -> hasOffsets(admin, all));
         return topic;
+    }
+
+    private static boolean hasOffsets(Admin admin, Map<TopicPartition, OffsetSpec> partitions) throws Exception {
+        try {
+            return Suite.get(admin.listOffsets(partitions).all()).size() == partitions.size();
+        } catch (ExecutionException e) {
+            if (e.getCause() instanceof UnknownTopicOrPartitionException) {
+                return false;
+            }
+            throw e;
+        }
     }
 
     static List<ProducerRecord<String, String>> numbered(String topic, int count) {
