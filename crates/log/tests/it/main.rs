@@ -1,0 +1,6 @@
+//! The read side over real stores: several agents, one metadata store, one bucket.
+mod delete;
+mod lookups;
+mod read;
+mod shared;
+mod world;
