@@ -26,6 +26,9 @@ cargo xtask test [--only NAME]... [--on TARGET]... [--bootstrap HOST:PORT]
     --bootstrap runs the suites against a server that is already there.
 cargo xtask tidy     Checks the rules of the house that a compiler does not.
 cargo xtask audit    Checks licences, sources and double versions of the dependencies.
+cargo xtask services [COMMAND...]
+    Starts Postgres, two S3 servers and Apache Kafka, runs COMMAND with their addresses in its environment
+    (default: prints them and waits for Ctrl-C), and stops them.
 cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
 
 fn help() -> String {
@@ -48,6 +51,7 @@ fn run(args: &[String]) -> Result<()> {
         Some("test") => test::run(&test::Options::parse(rest)?),
         Some("tidy") => tidy::run(),
         Some("audit") => audit::run(),
+        Some("services") => services::run_with(rest),
         Some("oracle") => services::oracle::run_in_foreground(rest),
         Some("help" | "--help" | "-h") | None => {
             println!("{}", help());

@@ -108,7 +108,7 @@ trap : TERM
 ( trap '' TERM; read -r _ <&3; kill -TERM -- -$$; sleep 10; kill -KILL -- -$$ ) >/dev/null 2>&1 & guard=$!
 wait $child; code=$?
 while kill -0 $child 2>/dev/null; do wait $child; code=$?; done
-kill -KILL $guard 2>/dev/null
+{ kill -KILL $guard; wait $guard; } 2>/dev/null
 [ -z "$dir" ] || rm -rf -- "$dir"
 exit $code
 "#;

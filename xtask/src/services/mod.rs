@@ -4,11 +4,16 @@ pub mod oracle;
 pub mod postgres;
 pub mod s3;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, thread};
 
 use anyhow::{Result, bail};
 
 use self::{agent::Agent, oracle::Oracle, postgres::Postgres, s3::S3};
+use crate::{
+    process::{cmd, run},
+    tools,
+    workspace::target_dir,
+};
 
 /// The real components that tests of the rooms use; [`Fleet::environment`] says how they find them.
 pub struct Fleet {
@@ -80,6 +85,23 @@ impl Fleet {
             .map(|name| Agent::start(&self.streamhouse, name, &stores))
             .collect()
     }
+}
+
+/// `cargo xtask services`.
+pub fn run_with(command: &[String]) -> Result<()> {
+    tools::install_all(|| Ok(()))?;
+    let fleet = Fleet::start(target_dir()?.join("debug/streamhouse"))?;
+    let environment = fleet.environment();
+    let Some((program, args)) = command.split_first() else {
+        for (name, value) in environment {
+            println!("export {name}='{value}'");
+        }
+        println!("# Ctrl-C stops them");
+        loop {
+            thread::park();
+        }
+    };
+    run(cmd(program, args).envs(environment))
 }
 
 /// What the client suites can speak to.

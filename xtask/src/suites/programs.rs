@@ -22,7 +22,12 @@ pub fn compile() -> Result<()> {
 fn compile_java() -> Result<()> {
     let mut javac = cmd(
         "javac",
-        ["-Xlint:all,-serial,-path,-classfile", "-Werror", "--release", "17"],
+        [
+            "-Xlint:all,-serial,-path,-classfile",
+            "-Werror",
+            "--release",
+            "17",
+        ],
     );
     javac
         .arg("-d")
