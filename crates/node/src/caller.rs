@@ -14,6 +14,14 @@ pub struct Caller {
     pub host: String,
 }
 
+impl Caller {
+    /// The zone that the client says it is in: a `zone=` part of its client id, as in `billing,zone=a`.
+    pub fn zone(&self) -> Option<&str> {
+        let parts = self.client_id.as_deref()?.split([',', ';', ' ']);
+        parts.filter_map(|part| part.trim().strip_prefix("zone=")).find(|zone| !zone.is_empty())
+    }
+}
+
 /// What a caller wants to do (the operations of Kafka's ACLs, KIP-11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {

@@ -1,9 +1,15 @@
 //! The agents that clients see, and which of them a partition is best asked for.
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 use sh_base::{AgentId, Failure, TopicPartition};
-use sh_log::agent::AgentRow;
+use sh_log::{agent::AgentRow, cluster::ClusterRow};
 use sh_meta::{Family, Key, KeyRange};
 
-use crate::{Node, control::storage};
+use crate::{
+    Node,
+    control::{damaged, storage},
+};
 
 /// More agents than any cluster has.
 const AGENTS_MAX: usize = 10_000;
@@ -18,11 +24,21 @@ pub struct Agent {
     pub zone: Option<String>,
 }
 
-/// The living agents, by id.
+/// How long a list of agents is believed before the store is asked again.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// The cluster as clients are told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
+    /// 22 characters, as Kafka's.
+    pub id: String,
+    /// The living agents, by id.
     pub agents: Vec<Agent>,
 }
+
+/// The newest cluster that was read, and when (monotonic).
+#[derive(Default)]
+pub struct ClusterCache(Mutex<Option<(Duration, Arc<Cluster>)>>);
 
 impl Cluster {
     /// Who stands for the controller: the lowest id. Every agent takes every request.
@@ -57,14 +73,35 @@ fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
 }
 
 impl Node {
-    /// The living agents, by id. This agent is always among them.
-    pub async fn agents(&self) -> Result<Vec<Agent>, Failure> {
+    /// The cluster, at most a second old; older only while the store is away. This agent is always in it, once it has registered.
+    pub async fn cluster(&self) -> Result<Arc<Cluster>, Failure> {
+        let now = self.env().mono();
+        let known = self.0.cluster.0.lock().clone();
+        if let Some((read, cluster)) = &known
+            && now.saturating_sub(*read) < BELIEVED
+        {
+            return Ok(cluster.clone());
+        }
+        match (self.read_cluster().await, known) {
+            (Ok(cluster), _) => {
+                let cluster = Arc::new(cluster);
+                *self.0.cluster.0.lock() = Some((now, cluster.clone()));
+                Ok(cluster)
+            }
+            (Err(e), Some((_, old))) => {
+                tracing::warn!(error = %e, "the list of agents could not be read; going on with an older one");
+                Ok(old)
+            }
+            (Err(e), None) => Err(e),
+        }
+    }
+
+    async fn read_cluster(&self) -> Result<Cluster, Failure> {
+        let row = self.row(Key::Cluster).await?;
+        let row = row.value.map(|v| serde_json::from_slice::<ClusterRow>(&v));
+        let id = row.transpose().map_err(|e| damaged("cluster row", e))?.map(|row| row.cluster_id);
         let range = KeyRange::family(Family::Agent);
-        let rows = self
-            .store()
-            .scan(range, AGENTS_MAX, false)
-            .await
-            .map_err(storage)?;
+        let rows = self.store().scan(range, AGENTS_MAX, false).await.map_err(storage)?;
         let now_ms = self.env().wall_ms();
         let agents = rows.iter().filter_map(|(key, row)| {
             let (Key::Agent(id), Some(value)) = (key, &row.value) else {
@@ -72,21 +109,9 @@ impl Node {
             };
             let row = AgentRow::decode(value).ok()?;
             let alive = row.is_alive(now_ms) || *id == self.agent();
-            alive.then(|| Agent {
-                id: *id,
-                host: row.host,
-                port: row.port,
-                zone: row.zone,
-            })
+            alive.then(|| Agent { id: *id, host: row.host, port: row.port, zone: row.zone })
         });
-        Ok(agents.collect())
-    }
-
-    /// The cluster as clients are told of it.
-    pub async fn cluster(&self) -> Result<Cluster, Failure> {
-        Ok(Cluster {
-            agents: self.agents().await?,
-        })
+        Ok(Cluster { id: id.unwrap_or_default(), agents: agents.collect() })
     }
 }
 
@@ -103,8 +128,7 @@ mod tests {
             port: 9092,
             zone: zone.map(str::to_owned),
         };
-        Cluster {
-            agents: (0..).zip(zones).map(agent).collect(),
+        Cluster { id: String::new(), agents: (0..).zip(zones).map(agent).collect(),
         }
     }
 

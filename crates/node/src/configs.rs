@@ -253,12 +253,10 @@ impl Node {
                 let topics = self.topics().list(&caller.org).await?;
                 topics.iter().map(|t| t.name.to_string()).collect()
             }
-            ResourceKind::Broker | ResourceKind::BrokerLogger => self
-                .agents()
-                .await?
-                .iter()
-                .map(|a| a.id.0.to_string())
-                .collect(),
+            ResourceKind::Broker | ResourceKind::BrokerLogger => {
+                let cluster = self.cluster().await?;
+                cluster.agents.iter().map(|a| a.id.0.to_string()).collect()
+            }
         };
         Ok(names
             .into_iter()

@@ -7,8 +7,10 @@ pub mod cluster;
 pub mod config;
 pub mod configs;
 mod control;
+pub mod fetch;
 mod lookup;
 mod metadata;
+pub mod offsets;
 pub mod produce;
 mod producers;
 pub mod topic;
@@ -18,7 +20,7 @@ pub mod topics;
 use std::sync::Arc;
 
 use sh_base::{AgentId, Env};
-use sh_log::Log;
+use sh_log::{Log, Reader};
 use sh_meta::{FeedEntry, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
@@ -26,9 +28,12 @@ pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
 pub use configs::{ConfigResource, ResourceKind};
 pub use metadata::TopicView;
+pub use fetch::{FetchPartition, FetchPlan, Fetched, Records};
+pub use offsets::{FoundOffset, OffsetSpec, PartitionChoice};
 pub use produce::{
     Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored, TopicChoice,
 };
+pub use sh_log::{Ack, Charge, Ends, ProducerState, StoredBatch};
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;
 
@@ -39,6 +44,7 @@ pub struct NodeParts {
     /// The lane of control changes (topics, configs, counters); the log's commits have their own.
     pub control: Arc<Lane>,
     pub log: Log,
+    pub reader: Reader,
     /// This agent, the broker id that clients know it by.
     pub agent: AgentId,
     pub broker: BrokerConfig,
@@ -54,9 +60,11 @@ struct Inner {
     store: Arc<dyn MetaStore>,
     control: Arc<Lane>,
     log: Log,
+    reader: Reader,
     producer_ids: producers::Block,
     agent: AgentId,
     topics: TopicTable,
+    cluster: cluster::ClusterCache,
     loggers: Loggers,
 }
 
@@ -67,6 +75,7 @@ impl Node {
             store,
             control,
             log,
+            reader,
             agent,
             broker,
             loggers,
@@ -77,9 +86,11 @@ impl Node {
             store,
             control,
             log,
+            reader,
             producer_ids: producers::Block::default(),
             agent,
             topics,
+            cluster: cluster::ClusterCache::default(),
             loggers,
         }))
     }
@@ -94,9 +105,17 @@ impl Node {
     pub fn control(&self) -> &Lane {
         &self.0.control
     }
+    /// Waits until a request of so many bytes may be held in memory: before it is read off its connection.
+    pub async fn reserve(&self, bytes: usize) -> Arc<Charge> {
+        self.0.log.reserve(bytes).await
+    }
     /// The engine of the log.
     pub fn log(&self) -> &Log {
         &self.0.log
+    }
+    /// The read side of the log.
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
     }
     pub(crate) fn producer_ids(&self) -> &producers::Block {
         &self.0.producer_ids

@@ -1,11 +1,14 @@
 //! What clients are told of topics (KIP-4, KIP-516), and their creation on first use.
 use std::sync::Arc;
 
-use sh_base::{ErrorCode, Failure, TopicName};
+use sh_base::{ErrorCode, Failure, TopicName, limits::UPDATE_EXTENTS_MAX};
+use sh_log::Head;
+use sh_meta::Key;
 
 use crate::{
-    Caller, Node, Operation, Resource, Topic,
-    topics::{NewTopic, TopicRef, is_internal, legal_name},
+    Caller, Node, Operation, Resource, Topic, TopicChoice,
+    control::{damaged, storage},
+    topics::{NewTopic, is_internal, legal_name},
 };
 
 /// A topic as a client sees it.
@@ -14,64 +17,65 @@ pub struct TopicView {
     pub topic: Arc<Topic>,
     /// One of those that Kafka keeps for itself.
     pub internal: bool,
-}
-
-impl TopicView {
-    fn of(topic: Arc<Topic>) -> TopicView {
-        TopicView {
-            internal: is_internal(topic.name.as_str()),
-            topic,
-        }
-    }
+    /// Of each partition.
+    pub leader_epochs: Vec<i32>,
 }
 
 impl Node {
-    /// One topic by name or id. A name that does not exist is created with the broker's defaults if `create` says so and
-    /// `auto.create.topics.enable` allows it.
+    /// Topics by name or id, in their order. A name that does not exist is created with the broker's defaults if `create` says
+    /// so and `auto.create.topics.enable` allows it.
     ///
     /// Errors: `InvalidTopic`, `UnknownTopicOrPartition`, `UnknownTopicId`.
-    pub async fn view_topic(
+    pub async fn view_topics(
         &self,
         caller: &Caller,
-        topic: &TopicRef,
+        topics: &[TopicChoice],
         create: bool,
-    ) -> Result<TopicView, Failure> {
-        let topic = match topic {
-            TopicRef::Id(id) => self.topics().by_id(&caller.org, *id).await?,
-            TopicRef::Name(name) => self.find_or_create(caller, name, create).await?,
-        };
-        self.authorize(caller, Operation::Describe, Resource::Topic(&topic.name))?;
-        Ok(TopicView::of(topic))
+    ) -> Vec<Result<TopicView, Failure>> {
+        let mut found = Vec::with_capacity(topics.len());
+        for topic in topics {
+            found.push(self.find(caller, topic, create).await);
+        }
+        match self.with_epochs(found.iter().flatten()).await {
+            Ok(views) => merge(found, views),
+            Err(e) => found.into_iter().map(|f| f.and(Err(e.clone()))).collect(),
+        }
     }
 
     /// All topics of the caller's org, by name.
-    pub async fn view_topics(&self, caller: &Caller) -> Result<Vec<TopicView>, Failure> {
-        let topics = self.topics().list(&caller.org).await?;
-        let mine = topics.into_iter().filter(|t| {
-            self.authorize(caller, Operation::Describe, Resource::Topic(&t.name))
-                .is_ok()
-        });
-        Ok(mine.map(TopicView::of).collect())
+    pub async fn view_all(&self, caller: &Caller) -> Result<Vec<TopicView>, Failure> {
+        let mut topics = self.topics().list(&caller.org).await?;
+        topics.retain(|t| self.may_describe(caller, t).is_ok());
+        self.with_epochs(topics.iter()).await
     }
 
-    async fn find_or_create(
+    fn may_describe(&self, caller: &Caller, topic: &Topic) -> Result<(), Failure> {
+        self.authorize(caller, Operation::Describe, Resource::Topic(&topic.name))
+    }
+
+    async fn find(
         &self,
         caller: &Caller,
-        name: &str,
+        choice: &TopicChoice,
         create: bool,
     ) -> Result<Arc<Topic>, Failure> {
+        let topic = match choice {
+            TopicChoice::Name(name) if create => self.find_or_create(caller, name).await?,
+            choice => self.topic(caller, choice).await?,
+        };
+        self.may_describe(caller, &topic)?;
+        Ok(topic)
+    }
+
+    async fn find_or_create(&self, caller: &Caller, name: &str) -> Result<Arc<Topic>, Failure> {
         let legal = legal_name(name)?;
-        match self.topics().by_name(&caller.org, &legal).await {
-            Err(e) if e.code == ErrorCode::UnknownTopicOrPartition => {
-                let allowed = create && self.broker().is_on("auto.create.topics.enable");
-                if !allowed {
-                    return Err(e);
-                }
-                self.create_on_use(caller, &legal).await?;
-                self.topics().by_name(&caller.org, &legal).await
-            }
-            found => found,
+        let found = self.topics().by_name(&caller.org, &legal).await;
+        let missing = matches!(&found, Err(e) if e.code == ErrorCode::UnknownTopicOrPartition);
+        if !missing || !self.broker().is_on("auto.create.topics.enable") {
+            return found;
         }
+        self.create_on_use(caller, &legal).await?;
+        self.topics().by_name(&caller.org, &legal).await
     }
 
     /// Losing the race of two first uses is as good as winning it.
@@ -83,4 +87,44 @@ impl Node {
             _ => Ok(()),
         }
     }
+
+    /// Leader epochs are read from the store: a client that was told an old one would not believe what it fetches.
+    async fn with_epochs(
+        &self,
+        topics: impl Iterator<Item = &Arc<Topic>>,
+    ) -> Result<Vec<TopicView>, Failure> {
+        let topics: Vec<Arc<Topic>> = topics.cloned().collect();
+        let heads = |t: &Arc<Topic>| {
+            let topic = t.clone();
+            (0..t.partitions).map(move |p| Key::Head(topic.partition(p)))
+        };
+        let keys: Vec<Key> = topics.iter().flat_map(heads).collect();
+        let mut epochs = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(UPDATE_EXTENTS_MAX) {
+            for row in self.store().get(chunk).await.map_err(storage)? {
+                let head = Head::of(row.value.as_ref()).map_err(|e| damaged("head row", e))?;
+                epochs.push(head.leader_epoch);
+            }
+        }
+        let mut epochs = epochs.into_iter();
+        let view = |topic: Arc<Topic>| TopicView {
+            internal: is_internal(topic.name.as_str()),
+            leader_epochs: epochs.by_ref().take(topic.partitions as usize).collect(),
+            topic,
+        };
+        Ok(topics.into_iter().map(view).collect())
+    }
+}
+
+/// Puts the views in the places of the topics that were found.
+fn merge(
+    found: Vec<Result<Arc<Topic>, Failure>>,
+    views: Vec<TopicView>,
+) -> Vec<Result<TopicView, Failure>> {
+    let mut views = views.into_iter();
+    let view = |f: Result<Arc<Topic>, Failure>| match f {
+        Ok(_) => views.next().ok_or_else(|| ErrorCode::Internal.into()),
+        Err(e) => Err(e),
+    };
+    found.into_iter().map(view).collect()
 }

@@ -89,8 +89,8 @@ impl Node {
         caller: &Caller,
         topics: Vec<NewTopic>,
     ) -> Vec<(String, Result<Candidate, Failure>)> {
-        let brokers = match self.agents().await {
-            Ok(agents) => agents.iter().map(|a| a.id.0 as i32).collect(),
+        let brokers = match self.cluster().await {
+            Ok(cluster) => cluster.agents.iter().map(|a| a.id.0 as i32).collect(),
             Err(e) => {
                 return topics
                     .into_iter()

@@ -3,13 +3,15 @@
 //! **Deletion is soft.** First the name goes and the topic's row says so (one update: from here on the topic does not exist),
 //! then every head is told to refuse writes, in chunks. Nothing is removed before `topic.undelete.ms` has passed; until then
 //! the topic can be brought back under its name, with its id and its records.
+use std::sync::Arc;
+
 use sh_base::{ErrorCode, Failure, Org, PartitionIndex, TopicId, TopicName, TopicPartition};
 use sh_log::Head;
 use sh_meta::{Decision, Key, KeyRange, View, Write};
 
 use super::{ROWS_PER_UPDATE, duplicate_name, repeated};
 use crate::{
-    Caller, Node, Operation, Resource, Topic, TopicRow,
+    Caller, Node, Operation, Resource, Topic, TopicChoice, TopicRow,
     control::{decision, delete, put, storage},
     topic::{Deletion, DeletionStage, living_row, locked_row},
     topic_table::{parse_id, unknown_id, unknown_name},
@@ -17,13 +19,6 @@ use crate::{
 
 /// Rows of one page of a scan over all topics.
 const PAGE: usize = 1_000;
-
-/// A topic to delete: by its name, or by its id (KIP-516).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TopicRef {
-    Name(String),
-    Id(TopicId),
-}
 
 /// A deleted topic that can still be brought back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +40,8 @@ impl Node {
     pub async fn delete_topics(
         &self,
         caller: &Caller,
-        topics: Vec<TopicRef>,
-    ) -> Vec<(TopicRef, Result<(TopicId, TopicName), Failure>)> {
+        topics: Vec<TopicChoice>,
+    ) -> Vec<(TopicChoice, Result<(TopicId, TopicName), Failure>)> {
         let mut answers = Vec::new();
         for topic in each_once(topics) {
             let answer = match topic {
@@ -64,15 +59,9 @@ impl Node {
     async fn delete_topic(
         &self,
         caller: &Caller,
-        topic: &TopicRef,
+        topic: &TopicChoice,
     ) -> Result<(TopicId, TopicName), Failure> {
-        let topic = match topic {
-            TopicRef::Id(id) => self.topics().by_id(&caller.org, *id).await?,
-            TopicRef::Name(name) => {
-                let legal = name.as_str().try_into().map_err(|_| unknown_name(name))?;
-                self.topics().by_name(&caller.org, &legal).await?
-            }
-        };
+        let topic = self.existing(caller, topic).await?;
         self.authorize(caller, Operation::Delete, Resource::Topic(&topic.name))?;
         if !self.broker().is_on("delete.topic.enable") {
             let text = "Topic deletion is disabled.";
@@ -81,6 +70,14 @@ impl Node {
         self.remove(&topic).await?;
         self.fence(topic.id, topic.partitions).await?;
         Ok((topic.id, topic.name.clone()))
+    }
+
+    /// The topic; a name that could not be one is of no topic either.
+    async fn existing(&self, caller: &Caller, choice: &TopicChoice) -> Result<Arc<Topic>, Failure> {
+        self.topic(caller, choice).await.map_err(|e| match (e.code, choice) {
+            (ErrorCode::InvalidTopic, TopicChoice::Name(name)) => unknown_name(name),
+            _ => e,
+        })
     }
 
     /// The name goes, and the row says that the topic is deleted.
@@ -218,10 +215,10 @@ pub(super) fn heads(
 }
 
 /// Each topic once; `Err` for one that is named more than once.
-fn each_once(topics: Vec<TopicRef>) -> Vec<Result<TopicRef, TopicRef>> {
-    let text = |t: &TopicRef| match t {
-        TopicRef::Name(name) => format!("name {name}"),
-        TopicRef::Id(id) => format!("id {id}"),
+fn each_once(topics: Vec<TopicChoice>) -> Vec<Result<TopicChoice, TopicChoice>> {
+    let text = |t: &TopicChoice| match t {
+        TopicChoice::Name(name) => format!("name {name}"),
+        TopicChoice::Id(id) => format!("id {id}"),
     };
     let texts: Vec<String> = topics.iter().map(text).collect();
     let twice = repeated(texts.iter().map(String::as_str));
