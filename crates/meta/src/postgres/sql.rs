@@ -14,7 +14,7 @@ pub(super) struct Sql {
     /// $1 lane, $2 seq. **The request's lock**: whoever asks the same waits here until the first has ended. Refuses to
     /// leave a hole in the lane.
     pub claim: String,
-    /// $1 lane, $2 seq. What the feed holds at that place.
+    /// $1 lane, $2 seq. What the feed holds at that place; nothing if it is only claimed, by ourselves.
     pub entry: String,
     /// $1 lane, $2 seq, $3 entry.
     pub fill: String,
@@ -46,7 +46,7 @@ impl Sql {
                  (SELECT 1 FROM {s}.feed WHERE lane = $1 AND seq = $2 - 1)
                  ON CONFLICT (lane, seq) DO NOTHING RETURNING seq"
             ),
-            entry: format!("SELECT entry FROM {s}.feed WHERE lane = $1 AND seq = $2"),
+            entry: format!("SELECT entry FROM {s}.feed WHERE lane = $1 AND seq = $2 AND entry IS NOT NULL"),
             fill: format!("UPDATE {s}.feed SET entry = $3 WHERE lane = $1 AND seq = $2"),
             lane: format!("INSERT INTO {s}.lane (lane) VALUES ($1) ON CONFLICT (lane) DO NOTHING"),
             feed: format!(

@@ -1,14 +1,14 @@
 //! What an answer is worth when the connection or the server breaks.
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use futures::future::join_all;
-use sh_meta::{Decision, MetaError, View, conformance::story::*};
+use sh_meta::{Decision, FeedEntry, MetaError, View, conformance::story::*};
 use tokio::{runtime::Handle, task::block_in_place, time::Instant};
 
 use super::{proxy::Proxy, server};
@@ -21,26 +21,37 @@ fn add(view: &View) -> Decision {
 async fn a_client_that_stops_between_the_trips_holds_a_head_no_longer_than_the_idle_timeout() {
     let _shared = server::shared().await;
     let url = server::fresh_url().await;
-    let (stopped, other) = (server::open(&url).await, server::open(&url).await);
-    let stopping = tokio::spawn(async move {
-        let update = update(request(1, 1), &[&head(1)], |view| {
-            std::thread::sleep(Duration::from_secs(4));
-            add(view)
-        });
-        stopped.update(update).await
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let other = server::open(&url).await;
+    other.feed_end().await.unwrap();
+    let (inside, is_inside) = tokio::sync::oneshot::channel();
+    let stopping = std::thread::spawn(move || stop_between_the_trips(&url, inside));
+    is_inside.await.unwrap();
     let start = Instant::now();
     set(&lane(&other, 2), &head(1), 7).await;
     let waited = start.elapsed();
     assert!(waited < Duration::from_secs(3), "it waited {waited:?}");
-    let answer = stopping.await.unwrap();
+    let answer = stopping.join().unwrap();
     assert!(answer.is_err(), "{answer:?}");
     assert_eq!(
         value(&other, &head(1)).await.as_deref(),
         Some("7"),
         "the stopped one wrote nothing"
     );
+}
+
+/// A client with a runtime of its own, so that nothing but itself stands still.
+#[tokio::main(flavor = "current_thread")]
+async fn stop_between_the_trips(
+    url: &str,
+    inside: tokio::sync::oneshot::Sender<()>,
+) -> Result<FeedEntry, MetaError> {
+    let inside = Mutex::new(Some(inside));
+    let update = update(request(1, 1), &[&head(1)], move |view| {
+        inside.lock().unwrap().take().map(|inside| inside.send(()));
+        std::thread::sleep(Duration::from_secs(4));
+        add(view)
+    });
+    server::open(url).await.update(update).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -69,7 +69,9 @@ pub fn with_schema(url: &str, schema: &str) -> String {
 }
 
 pub async fn open(url: &str) -> Arc<dyn MetaStore> {
-    Arc::new(PostgresStore::open(url, &env(1)).await.unwrap())
+    static SEED: AtomicU32 = AtomicU32::new(0);
+    let env = env(SEED.fetch_add(1, Ordering::Relaxed).into());
+    Arc::new(PostgresStore::open(url, &env).await.unwrap())
 }
 
 pub async fn shared() -> RwLockReadGuard<'static, ()> {
