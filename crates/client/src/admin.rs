@@ -3,9 +3,10 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::{
     messages::{
-        BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-        DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest, DescribeLogDirsRequest,
-        DescribeLogDirsResponse, DescribeProducersRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
+        BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+        DeleteTopicsRequest, DescribeClusterRequest, DescribeClusterResponse,
+        DescribeConfigsRequest, DescribeLogDirsRequest, DescribeLogDirsResponse,
+        DescribeProducersRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest,
         create_partitions_request::CreatePartitionsTopic,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
@@ -35,7 +36,12 @@ pub struct NewTopic {
 
 impl NewTopic {
     pub fn new(name: impl Into<String>, partitions: i32) -> NewTopic {
-        NewTopic { name: name.into(), partitions, replication_factor: -1, configs: BTreeMap::new() }
+        NewTopic {
+            name: name.into(),
+            partitions,
+            replication_factor: -1,
+            configs: BTreeMap::new(),
+        }
     }
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> NewTopic {
         self.configs.insert(key.into(), value.into());
@@ -130,7 +136,11 @@ impl Admin {
         let answer = self.ask("CreateTopics", |_| request.clone()).await?;
         self.client.forget(&topic.name);
         for result in &answer.topics {
-            Error::check(format!("topic {}", topic.name), result.error_code, result.error_message.as_deref())?;
+            Error::check(
+                format!("topic {}", topic.name),
+                result.error_code,
+                result.error_message.as_deref(),
+            )?;
         }
         Ok(())
     }
@@ -141,21 +151,34 @@ impl Admin {
             let request = DeleteTopicsRequest::default().with_timeout_ms(timeout);
             match version {
                 ..=5 => request.with_topic_names(vec![topic_name(name)]),
-                _ => request.with_topics(vec![DeleteTopicState::default().with_name(Some(topic_name(name)))]),
+                _ => request.with_topics(vec![
+                    DeleteTopicState::default().with_name(Some(topic_name(name))),
+                ]),
             }
         };
         let answer = self.ask("DeleteTopics", build).await?;
         self.client.forget(name);
         for result in &answer.responses {
-            Error::check(format!("topic {name}"), result.error_code, result.error_message.as_deref())?;
+            Error::check(
+                format!("topic {name}"),
+                result.error_code,
+                result.error_message.as_deref(),
+            )?;
         }
         Ok(())
     }
 
     /// Raises a topic's partition count to `count`.
-    pub async fn create_partitions(&self, topic: &str, count: i32, validate_only: bool) -> Result<()> {
-        let wanted =
-            CreatePartitionsTopic::default().with_name(topic_name(topic)).with_count(count).with_assignments(None);
+    pub async fn create_partitions(
+        &self,
+        topic: &str,
+        count: i32,
+        validate_only: bool,
+    ) -> Result<()> {
+        let wanted = CreatePartitionsTopic::default()
+            .with_name(topic_name(topic))
+            .with_count(count)
+            .with_assignments(None);
         let request = CreatePartitionsRequest::default()
             .with_topics(vec![wanted])
             .with_timeout_ms(self.timeout_ms())
@@ -163,7 +186,11 @@ impl Admin {
         let answer = self.ask("CreatePartitions", |_| request.clone()).await?;
         self.client.forget(topic);
         for result in &answer.results {
-            Error::check(format!("topic {topic}"), result.error_code, result.error_message.as_deref())?;
+            Error::check(
+                format!("topic {topic}"),
+                result.error_code,
+                result.error_message.as_deref(),
+            )?;
         }
         Ok(())
     }
@@ -176,12 +203,22 @@ impl Admin {
             .with_configuration_keys(None);
         let build = |version| {
             let request = DescribeConfigsRequest::default().with_resources(vec![wanted.clone()]);
-            if version >= 3 { request.with_include_documentation(true) } else { request }
+            if version >= 3 {
+                request.with_include_documentation(true)
+            } else {
+                request
+            }
         };
-        let answer = self.ask_broker("DescribeConfigs", resource.broker(), build).await?;
+        let answer = self
+            .ask_broker("DescribeConfigs", resource.broker(), build)
+            .await?;
         let mut entries = Vec::new();
         for result in answer.results {
-            Error::check(format!("configs of {resource:?}"), result.error_code, result.error_message.as_deref())?;
+            Error::check(
+                format!("configs of {resource:?}"),
+                result.error_code,
+                result.error_message.as_deref(),
+            )?;
             entries.extend(result.configs.into_iter().map(|c| ConfigEntry {
                 name: c.name.to_string(),
                 value: c.value.map(|v| v.to_string()),
@@ -215,10 +252,17 @@ impl Admin {
         let request = IncrementalAlterConfigsRequest::default()
             .with_resources(vec![wanted])
             .with_validate_only(validate_only);
-        let answer =
-            self.ask_broker("IncrementalAlterConfigs", resource.broker(), |_| request.clone()).await?;
+        let answer = self
+            .ask_broker("IncrementalAlterConfigs", resource.broker(), |_| {
+                request.clone()
+            })
+            .await?;
         for result in &answer.responses {
-            Error::check(format!("configs of {resource:?}"), result.error_code, result.error_message.as_deref())?;
+            Error::check(
+                format!("configs of {resource:?}"),
+                result.error_code,
+                result.error_message.as_deref(),
+            )?;
         }
         Ok(())
     }
@@ -231,7 +275,11 @@ impl Admin {
         spec: OffsetSpec,
     ) -> Result<Option<(i64, i64)>> {
         let what = format!("offsets of {topic} partition {partition}");
-        self.client.retry(&what, async || self.list_offset_once(&what, topic, partition, spec).await).await
+        self.client
+            .retry(&what, || {
+                self.list_offset_once(&what, topic, partition, spec)
+            })
+            .await
     }
 
     async fn list_offset_once(
@@ -242,13 +290,23 @@ impl Admin {
         spec: OffsetSpec,
     ) -> Result<Option<(i64, i64)>> {
         let (leader, _) = self.client.leader(topic, partition).await?;
-        let wanted =
-            ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(spec.timestamp());
-        let wanted =
-            ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted]);
-        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![wanted]);
+        let wanted = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(spec.timestamp());
+        let wanted = ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(vec![wanted]);
+        let request = ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![wanted]);
         let timeout = self.timeout_ms();
-        let build = |version| if version >= 10 { request.with_timeout_ms(timeout) } else { request };
+        let build = |version| {
+            if version >= 10 {
+                request.with_timeout_ms(timeout)
+            } else {
+                request
+            }
+        };
         let answer = self.client.call(&leader, build).await?;
         for result in answer.topics.iter().flat_map(|t| &t.partitions) {
             if let Err(error) = Error::check(what, result.error_code, None) {
@@ -265,12 +323,16 @@ impl Admin {
     /// Moves the log start to `before` (-1: to the high watermark); answers the new log start.
     pub async fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<i64> {
         let what = format!("records of {topic} partition {partition}");
-        let wanted = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(before);
-        let wanted =
-            DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![wanted]);
-        let request =
-            DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(self.timeout_ms());
-        let once = async || {
+        let wanted = DeleteRecordsPartition::default()
+            .with_partition_index(partition)
+            .with_offset(before);
+        let wanted = DeleteRecordsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(vec![wanted]);
+        let request = DeleteRecordsRequest::default()
+            .with_topics(vec![wanted])
+            .with_timeout_ms(self.timeout_ms());
+        let once = || async {
             let (leader, _) = self.client.leader(topic, partition).await?;
             let answer = self.client.call(&leader, |_| request.clone()).await?;
             let mut low = -1;
@@ -286,26 +348,41 @@ impl Admin {
     pub async fn describe_cluster(&self) -> Result<DescribeClusterResponse> {
         let build = |version| {
             let request = DescribeClusterRequest::default();
-            if version >= 1 { request.with_endpoint_type(1) } else { request }
+            if version >= 1 {
+                request.with_endpoint_type(1)
+            } else {
+                request
+            }
         };
         let answer = self.ask_broker("DescribeCluster", None, build).await?;
-        Error::check("DescribeCluster", answer.error_code, answer.error_message.as_deref())?;
+        Error::check(
+            "DescribeCluster",
+            answer.error_code,
+            answer.error_message.as_deref(),
+        )?;
         Ok(answer)
     }
 
     /// Sizes of all partitions as one broker (or any, with `None`) sees them.
     pub async fn describe_log_dirs(&self, broker: Option<i32>) -> Result<DescribeLogDirsResponse> {
         let request = DescribeLogDirsRequest::default().with_topics(None);
-        let answer = self.ask_broker("DescribeLogDirs", broker, |_| request.clone()).await?;
+        let answer = self
+            .ask_broker("DescribeLogDirs", broker, |_| request.clone())
+            .await?;
         Error::check("DescribeLogDirs", answer.error_code, None)?;
         Ok(answer)
     }
 
     /// The idempotent and transactional producers that a partition remembers.
-    pub async fn describe_producers(&self, topic: &str, partition: i32) -> Result<Vec<ProducerState>> {
+    pub async fn describe_producers(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Vec<ProducerState>> {
         let what = format!("producers of {topic} partition {partition}");
-        let wanted =
-            TopicRequest::default().with_name(topic_name(topic)).with_partition_indexes(vec![partition]);
+        let wanted = TopicRequest::default()
+            .with_name(topic_name(topic))
+            .with_partition_indexes(vec![partition]);
         let request = DescribeProducersRequest::default().with_topics(vec![wanted]);
         let (leader, _) = self.client.leader(topic, partition).await?;
         let answer = self.client.call(&leader, |_| request).await?;
@@ -319,7 +396,7 @@ impl Admin {
 
     /// A request that the controller should answer.
     async fn ask<R: Request>(&self, what: &str, build: impl Fn(i16) -> R) -> Result<R::Response> {
-        let once = async || {
+        let once = || async {
             let controller = self.client.controller().await?;
             self.client.call(&controller, &build).await
         };
@@ -332,7 +409,7 @@ impl Admin {
         broker: Option<i32>,
         build: impl Fn(i16) -> R,
     ) -> Result<R::Response> {
-        let once = async || {
+        let once = || async {
             let connection = match broker {
                 Some(id) => self.client.node(id).await?,
                 None => self.client.any().await?,
@@ -349,7 +426,9 @@ impl Admin {
 
 fn creatable(topic: &NewTopic) -> CreatableTopic {
     let config = |(name, value): (&String, &String)| {
-        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+        CreatableTopicConfig::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
     };
     CreatableTopic::default()
         .with_name(topic_name(&topic.name))

@@ -1,9 +1,11 @@
 //! A cluster: bootstrap, metadata, one connection per broker, retries within a bounded time.
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use kafka_protocol::{
     error::ResponseError,
-    messages::{MetadataRequest, MetadataResponse, TopicName, metadata_request::MetadataRequestTopic},
+    messages::{
+        MetadataRequest, MetadataResponse, TopicName, metadata_request::MetadataRequestTopic,
+    },
     protocol::{Request, StrBytes},
 };
 use parking_lot::{Mutex, RwLock};
@@ -59,14 +61,27 @@ impl Client {
     /// reported here.
     pub async fn connect(bootstrap: &str, options: Options) -> Result<Client> {
         let client = Client::new(bootstrap, options);
-        client.retry("the first metadata", async || client.refresh(Some(&[])).await.map(drop)).await?;
+        client
+            .retry("the first metadata", || async {
+                client.refresh(Some(&[])).await.map(drop)
+            })
+            .await?;
         Ok(client)
     }
 
     /// As [`Client::connect`], but nothing is sent yet.
     pub fn new(bootstrap: &str, options: Options) -> Client {
-        let bootstrap = bootstrap.split(',').map(|a| a.trim().to_owned()).filter(|a| !a.is_empty()).collect();
-        Client(Arc::new(Inner { bootstrap, options, slots: Mutex::default(), cache: RwLock::default() }))
+        let bootstrap = bootstrap
+            .split(',')
+            .map(|a| a.trim().to_owned())
+            .filter(|a| !a.is_empty())
+            .collect();
+        Client(Arc::new(Inner {
+            bootstrap,
+            options,
+            slots: Mutex::default(),
+            cache: RwLock::default(),
+        }))
     }
 
     pub fn options(&self) -> &Options {
@@ -92,12 +107,22 @@ impl Client {
                 Err(error) => last = error,
             }
         }
-        Err(Error::NoBroker { tried: addresses.join(", "), last: Box::new(last) })
+        Err(Error::NoBroker {
+            tried: addresses.join(", "),
+            last: Box::new(last),
+        })
     }
 
     /// The connection to one broker.
     pub async fn node(&self, id: i32) -> Result<Arc<Connection>> {
-        let address = self.0.cache.read().brokers.iter().find(|b| b.id == id).map(Broker::address);
+        let address = self
+            .0
+            .cache
+            .read()
+            .brokers
+            .iter()
+            .find(|b| b.id == id)
+            .map(Broker::address);
         match address {
             Some(address) => self.connection(&address).await,
             None => Err(Error::Refused {
@@ -123,7 +148,10 @@ impl Client {
             return Ok(topic.clone());
         }
         let answer = self.refresh(Some(&[name])).await?;
-        let found = answer.topics.iter().find(|t| t.name.as_ref().is_some_and(|n| n.as_str() == name));
+        let found = answer
+            .topics
+            .iter()
+            .find(|t| t.name.as_ref().is_some_and(|n| n.as_str() == name));
         let missing = || Error::Refused {
             what: format!("topic {name}"),
             code: ResponseError::UnknownTopicOrPartition,
@@ -134,7 +162,7 @@ impl Client {
 
     /// Every topic of the cluster.
     pub async fn topics(&self) -> Result<Vec<Arc<Topic>>> {
-        let answer = self.retry("Metadata", async || self.refresh(None).await).await?;
+        let answer = self.retry("Metadata", || self.refresh(None)).await?;
         let mut topics = Vec::new();
         for topic in &answer.topics {
             topics.push(Arc::new(metadata::read_topic(topic)?));
@@ -149,7 +177,11 @@ impl Client {
     }
 
     /// The leader of a partition, and the topic.
-    pub async fn leader(&self, topic: &str, partition: i32) -> Result<(Arc<Connection>, Arc<Topic>)> {
+    pub async fn leader(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(Arc<Connection>, Arc<Topic>)> {
         let topic = self.topic(topic).await?;
         let leader = topic.partition(partition)?.leader;
         Ok((self.node(leader).await?, topic))
@@ -161,7 +193,9 @@ impl Client {
         let version = connection.version_of::<MetadataRequest>()?;
         // Version 0 says "all" with an empty list, later ones with null.
         let all = topics.is_none().then(Vec::new).filter(|_| version == 0);
-        let named = topics.map(|names| names.iter().map(|n| metadata_topic(n)).collect()).or(all);
+        let named = topics
+            .map(|names| names.iter().map(|n| metadata_topic(n)).collect())
+            .or(all);
         let mut request = MetadataRequest::default().with_topics(named);
         if version >= 4 {
             request = request.with_allow_auto_topic_creation(self.0.options.auto_create_topics);
@@ -182,7 +216,10 @@ impl Client {
     }
 
     /// Tries until it succeeds, fails for good, or [`Options::retry_for`] has passed.
-    pub async fn retry<T>(&self, what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    pub async fn retry<T, F>(&self, what: &str, mut attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let started = Instant::now();
         let mut pause = self.0.options.backoff;
         loop {
@@ -192,7 +229,11 @@ impl Client {
                 Err(error) => error,
             };
             if started.elapsed() + pause > self.0.options.retry_for {
-                return Err(Error::Deadline { what: what.into(), after: started.elapsed(), last: Box::new(error) });
+                return Err(Error::Deadline {
+                    what: what.into(),
+                    after: started.elapsed(),
+                    last: Box::new(error),
+                });
             }
             tracing::debug!(%error, what, "retrying");
             tokio::time::sleep(pause).await;
@@ -201,7 +242,13 @@ impl Client {
     }
 
     async fn connection(&self, address: &str) -> Result<Arc<Connection>> {
-        let slot = self.0.slots.lock().entry(address.to_owned()).or_default().clone();
+        let slot = self
+            .0
+            .slots
+            .lock()
+            .entry(address.to_owned())
+            .or_default()
+            .clone();
         let mut slot = slot.lock().await;
         if let Some(open) = slot.as_ref().filter(|c| !c.is_closed()) {
             return Ok(open.clone());

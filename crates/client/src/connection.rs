@@ -11,7 +11,9 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, RequestKind, ResponseKind},
+    messages::{
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, RequestKind, ResponseKind,
+    },
     protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes, VersionRange},
 };
 use parking_lot::Mutex;
@@ -53,8 +55,14 @@ impl Pending {
     pub async fn bytes(self) -> Result<Bytes> {
         match tokio::time::timeout(self.timeout, self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Error::Closed { address: self.address }),
-            Err(_) => Err(Error::Timeout { address: self.address, what: self.what, after: self.timeout }),
+            Ok(Err(_)) => Err(Error::Closed {
+                address: self.address,
+            }),
+            Err(_) => Err(Error::Timeout {
+                address: self.address,
+                what: self.what,
+                after: self.timeout,
+            }),
         }
     }
 }
@@ -68,7 +76,11 @@ impl Connection {
     }
 
     /// Connects and sends nothing: for those who want to say the first word themselves. [`Connection::version_of`] knows nothing.
-    pub async fn open_silent(address: &str, client_id: &str, timeout: Duration) -> Result<Connection> {
+    pub async fn open_silent(
+        address: &str,
+        client_id: &str,
+        timeout: Duration,
+    ) -> Result<Connection> {
         let stream = connect(address, timeout).await?;
         let (outgoing, queue) = mpsc::unbounded_channel();
         let waiting: Arc<Waiting> = Arc::new(Mutex::new(Some(HashMap::new())));
@@ -100,14 +112,22 @@ impl Connection {
     /// The highest version of `R` that both sides speak.
     pub fn version_of<R: Request>(&self) -> Result<i16> {
         let ours = R::VERSIONS;
-        let theirs = self.versions.get(&R::KEY).copied().unwrap_or(VersionRange { min: 0, max: -1 });
+        let theirs = self
+            .versions
+            .get(&R::KEY)
+            .copied()
+            .unwrap_or(VersionRange { min: 0, max: -1 });
         let both = ours.intersect(&theirs);
         if both.is_empty() {
             return Err(Error::UnsupportedVersion {
                 address: self.address.clone(),
                 what: api_name(R::KEY),
                 ours: ours.to_string(),
-                theirs: if theirs.is_empty() { "none".into() } else { theirs.to_string() },
+                theirs: if theirs.is_empty() {
+                    "none".into()
+                } else {
+                    theirs.to_string()
+                },
             });
         }
         Ok(both.max)
@@ -130,7 +150,11 @@ impl Connection {
         Ok(async move {
             let (address, what) = (pending.address.clone(), pending.what.clone());
             let mut answer = pending.bytes().await?;
-            let malformed = |problem: String| Error::Malformed { address, what, problem };
+            let malformed = |problem: String| Error::Malformed {
+                address,
+                what,
+                problem,
+            };
             strip_header(&mut answer, header)
                 .and_then(|()| R::Response::decode(&mut answer, version).map_err(|e| e.to_string()))
                 .map_err(malformed)
@@ -146,26 +170,54 @@ impl Connection {
     }
 
     /// Any request as the enum over all of them; the answer likewise.
-    pub async fn call_kind(&self, request: &RequestKind, key: ApiKey, version: i16) -> Result<ResponseKind> {
+    pub async fn call_kind(
+        &self,
+        request: &RequestKind,
+        key: ApiKey,
+        version: i16,
+    ) -> Result<ResponseKind> {
         let mut body = BytesMut::new();
         let what = format!("{key:?} v{version}");
-        request.encode(&mut body, version).map_err(|e| Error::Unencodable {
-            what: what.clone(),
+        request
+            .encode(&mut body, version)
+            .map_err(|e| Error::Unencodable {
+                what: what.clone(),
+                version,
+                problem: e.to_string(),
+            })?;
+        let pending = self.send(
+            key as i16,
             version,
-            problem: e.to_string(),
-        })?;
-        let pending = self.send(key as i16, version, key.request_header_version(version), &body)?;
+            key.request_header_version(version),
+            &body,
+        )?;
         let mut answer = pending.bytes().await?;
         strip_header(&mut answer, key.response_header_version(version))
-            .and_then(|()| ResponseKind::decode(key, &mut answer, version).map_err(|e| e.to_string()))
-            .map_err(|problem| Error::Malformed { address: self.address.clone(), what, problem })
+            .and_then(|()| {
+                ResponseKind::decode(key, &mut answer, version).map_err(|e| e.to_string())
+            })
+            .map_err(|problem| Error::Malformed {
+                address: self.address.clone(),
+                what,
+                problem,
+            })
     }
 
     /// Sends any bytes as the body of a request with a header of the given version.
-    pub fn send(&self, key: i16, version: i16, header_version: i16, body: &[u8]) -> Result<Pending> {
+    pub fn send(
+        &self,
+        key: i16,
+        version: i16,
+        header_version: i16,
+        body: &[u8],
+    ) -> Result<Pending> {
         let id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let header = self.header(key, version, id);
-        self.send_frame(id, frame(&header, header_version, body)?, format!("{} v{version}", api_name(key)))
+        self.send_frame(
+            id,
+            frame(&header, header_version, body)?,
+            format!("{} v{version}", api_name(key)),
+        )
     }
 
     /// Sends a whole frame, length included, as it is; waits for an answer with this correlation id.
@@ -176,7 +228,12 @@ impl Connection {
             None => return Err(self.closed()),
         };
         self.push(frame)?;
-        Ok(Pending { answer, address: self.address.clone(), what, timeout: self.timeout })
+        Ok(Pending {
+            answer,
+            address: self.address.clone(),
+            what,
+            timeout: self.timeout,
+        })
     }
 
     fn header(&self, key: i16, version: i16, correlation_id: i32) -> RequestHeader {
@@ -192,7 +249,9 @@ impl Connection {
     }
 
     fn closed(&self) -> Error {
-        Error::Closed { address: self.address.clone() }
+        Error::Closed {
+            address: self.address.clone(),
+        }
     }
 
     /// Version 3 first; a broker that does not know it answers in version 0 with what it knows (KIP-511).
@@ -201,24 +260,35 @@ impl Connection {
             .with_client_software_name(StrBytes::from_static_str("streamhouse"))
             .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
         let body = encode(&request, "ApiVersions", 3)?;
-        let answer = self.send(ApiKey::ApiVersions as i16, 3, 2, &body)?.bytes().await?;
+        let answer = self
+            .send(ApiKey::ApiVersions as i16, 3, 2, &body)?
+            .bytes()
+            .await?;
         let answer = self.read_versions(answer)?;
         Error::check("ApiVersions", answer.error_code, None)?;
-        let range = |k: &kafka_protocol::messages::api_versions_response::ApiVersion| VersionRange {
-            min: k.min_version,
-            max: k.max_version,
-        };
-        Ok(answer.api_keys.iter().map(|k| (k.api_key, range(k))).collect())
+        let range =
+            |k: &kafka_protocol::messages::api_versions_response::ApiVersion| VersionRange {
+                min: k.min_version,
+                max: k.max_version,
+            };
+        Ok(answer
+            .api_keys
+            .iter()
+            .map(|k| (k.api_key, range(k)))
+            .collect())
     }
 
     fn read_versions(&self, answer: Bytes) -> Result<ApiVersionsResponse> {
         let downgraded = answer.get(..2) == Some(&35i16.to_be_bytes()[..]);
         let version = if downgraded { 0 } else { 3 };
-        let mut decoded = ApiVersionsResponse::decode(&mut answer.clone(), version).map_err(|e| Error::Malformed {
-            address: self.address.clone(),
-            what: "ApiVersions".into(),
-            problem: e.to_string(),
-        })?;
+        let mut decoded =
+            ApiVersionsResponse::decode(&mut answer.clone(), version).map_err(|e| {
+                Error::Malformed {
+                    address: self.address.clone(),
+                    what: "ApiVersions".into(),
+                    problem: e.to_string(),
+                }
+            })?;
         if downgraded && !decoded.api_keys.is_empty() {
             decoded.error_code = 0;
         }
@@ -227,7 +297,10 @@ impl Connection {
 }
 
 async fn connect(address: &str, timeout: Duration) -> Result<TcpStream> {
-    let failed = |source| Error::Connect { address: address.into(), source };
+    let failed = |source| Error::Connect {
+        address: address.into(),
+        source,
+    };
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
@@ -242,11 +315,13 @@ fn api_name(key: i16) -> String {
 
 fn encode<R: Encodable>(request: &R, what: &str, version: i16) -> Result<BytesMut> {
     let mut body = BytesMut::new();
-    request.encode(&mut body, version).map_err(|e| Error::Unencodable {
-        what: what.into(),
-        version,
-        problem: e.to_string(),
-    })?;
+    request
+        .encode(&mut body, version)
+        .map_err(|e| Error::Unencodable {
+            what: what.into(),
+            version,
+            problem: e.to_string(),
+        })?;
     Ok(body)
 }
 
@@ -254,11 +329,13 @@ fn encode<R: Encodable>(request: &R, what: &str, version: i16) -> Result<BytesMu
 fn frame(header: &RequestHeader, header_version: i16, body: &[u8]) -> Result<Bytes> {
     let mut head = BytesMut::with_capacity(body.len() + 64);
     head.put_i32(0);
-    header.encode(&mut head, header_version).map_err(|e| Error::Unencodable {
-        what: "the request header".into(),
-        version: header_version,
-        problem: e.to_string(),
-    })?;
+    header
+        .encode(&mut head, header_version)
+        .map_err(|e| Error::Unencodable {
+            what: "the request header".into(),
+            version: header_version,
+            problem: e.to_string(),
+        })?;
     head.put_slice(body);
     let length = (head.len() - 4) as u32;
     head[..4].copy_from_slice(&length.to_be_bytes());
@@ -326,20 +403,32 @@ async fn read_answers(read: tcp::OwnedReadHalf, waiting: &Waiting) -> std::io::R
     loop {
         let length = read.read_u32().await? as usize;
         if !(4..=ANSWER_BYTES_MAX).contains(&length) {
-            return Err(std::io::Error::other(format!("an answer of {length} bytes")));
+            return Err(std::io::Error::other(format!(
+                "an answer of {length} bytes"
+            )));
         }
         let correlation_id = read.read_i32().await?;
         let answer = read_exactly(&mut read, length - 4).await?;
-        let waiter = waiting.lock().as_mut().and_then(|w| w.remove(&correlation_id));
+        let waiter = waiting
+            .lock()
+            .as_mut()
+            .and_then(|w| w.remove(&correlation_id));
         match waiter {
             Some(waiter) => drop(waiter.send(answer)),
-            None => return Err(std::io::Error::other(format!("an answer to no request ({correlation_id})"))),
+            None => {
+                return Err(std::io::Error::other(format!(
+                    "an answer to no request ({correlation_id})"
+                )));
+            }
         }
     }
 }
 
 /// Reads `length` bytes, taking memory only as they arrive.
-async fn read_exactly(read: &mut BufReader<tcp::OwnedReadHalf>, length: usize) -> std::io::Result<Bytes> {
+async fn read_exactly(
+    read: &mut BufReader<tcp::OwnedReadHalf>,
+    length: usize,
+) -> std::io::Result<Bytes> {
     let mut answer = BytesMut::with_capacity(length.min(1024 * 1024));
     let mut limited = read.take(length as u64);
     while answer.len() < length {

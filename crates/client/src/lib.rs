@@ -8,13 +8,18 @@
 mod admin;
 mod client;
 mod connection;
+mod consumer;
 mod error;
 mod metadata;
 mod partitioner;
+mod producer;
 
 pub use admin::{Admin, ConfigEntry, ConfigResource, NewTopic, OffsetSpec};
 pub use client::{Client, Options};
 pub use connection::{Connection, Pending};
+pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, Fetched, Isolation};
 pub use error::{Error, Result};
 pub use metadata::{Broker, Partition, Topic};
 pub use partitioner::{murmur2, partition_for_key};
+pub use producer::{Acks, Delivered, Delivery, Producer, ProducerOptions, ProducerRecord};
+pub use sh_base::batch::Codec;

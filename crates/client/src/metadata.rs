@@ -46,7 +46,10 @@ impl Topic {
         self.partitions
             .binary_search_by_key(&index, |p| p.index)
             .map(|at| &self.partitions[at])
-            .map_err(|_| Error::NoSuchPartition { topic: self.name.to_string(), partition: index })
+            .map_err(|_| Error::NoSuchPartition {
+                topic: self.name.to_string(),
+                partition: index,
+            })
     }
 }
 
@@ -65,7 +68,12 @@ impl Cache {
         for topic in &answer.topics {
             match read_topic(topic) {
                 Ok(topic) => drop(self.topics.insert(topic.name.clone(), Arc::new(topic))),
-                Err(_) => drop(topic.name.as_ref().and_then(|n| self.topics.remove(n.as_str()))),
+                Err(_) => drop(
+                    topic
+                        .name
+                        .as_ref()
+                        .and_then(|n| self.topics.remove(n.as_str())),
+                ),
             }
         }
     }
@@ -86,13 +94,26 @@ pub(crate) fn brokers(answer: &MetadataResponse) -> Vec<Broker> {
 
 /// The topic, or the error its entry carries.
 pub(crate) fn read_topic(topic: &MetadataResponseTopic) -> Result<Topic> {
-    let name = topic.name.as_ref().map(|n| n.to_string()).unwrap_or_default();
+    let name = topic
+        .name
+        .as_ref()
+        .map(|n| n.to_string())
+        .unwrap_or_default();
     Error::check(format!("topic {name}"), topic.error_code, None)?;
     let mut partitions: Vec<Partition> = topic
         .partitions
         .iter()
-        .map(|p| Partition { index: p.partition_index, leader: p.leader_id.0, leader_epoch: p.leader_epoch })
+        .map(|p| Partition {
+            index: p.partition_index,
+            leader: p.leader_id.0,
+            leader_epoch: p.leader_epoch,
+        })
         .collect();
     partitions.sort_by_key(|p| p.index);
-    Ok(Topic { name: name.into(), id: topic.topic_id, internal: topic.is_internal, partitions })
+    Ok(Topic {
+        name: name.into(),
+        id: topic.topic_id,
+        internal: topic.is_internal,
+        partitions,
+    })
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use sh_testkit::oracle::{self, Run, Step, diff, scenarios};
 
-const USAGE: &str = "usage: oracle list | oracle ask NAME --at HOST:PORT | oracle compare KAFKA OURS [NAME]";
+const USAGE: &str =
+    "usage: oracle list | oracle ask NAME --at HOST:PORT | oracle compare KAFKA OURS [NAME]";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
@@ -40,7 +41,10 @@ fn print(steps: &[Step]) {
     let mut told: Vec<(&str, String, Vec<i16>)> = Vec::new();
     for step in steps {
         let answer = step.answer.to_string();
-        match told.iter_mut().find(|(what, a, _)| *what == step.what && *a == answer) {
+        match told
+            .iter_mut()
+            .find(|(what, a, _)| *what == step.what && *a == answer)
+        {
             Some((_, _, versions)) => versions.push(step.version),
             None => told.push((&step.what, answer, vec![step.version])),
         }
@@ -62,5 +66,9 @@ async fn compare(kafka: &str, ours: &str, only: &str) -> ExitCode {
         report.unwanted.len(),
         report.wanted
     );
-    if report.unwanted.is_empty() && report.unused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.unwanted.is_empty() && report.unused.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -19,12 +19,19 @@ pub struct RawRecord {
 /// A record with a key and a value.
 pub fn record(key: &str, value: &str) -> RawRecord {
     let bytes = |s: &str| Some(Bytes::copy_from_slice(s.as_bytes()));
-    RawRecord { key: bytes(key), value: bytes(value), ..RawRecord::default() }
+    RawRecord {
+        key: bytes(key),
+        value: bytes(value),
+        ..RawRecord::default()
+    }
 }
 
 /// A record without a key.
 pub fn keyless(value: &str) -> RawRecord {
-    RawRecord { key: None, ..record("", value) }
+    RawRecord {
+        key: None,
+        ..record("", value)
+    }
 }
 
 /// How the records are packed. The number is the codec's in the attributes.
@@ -39,8 +46,14 @@ pub enum Codec {
 }
 
 impl Codec {
-    pub const ALL: [Codec; 6] =
-        [Codec::None, Codec::Gzip, Codec::SnappyRaw, Codec::SnappyXerial, Codec::Lz4, Codec::Zstd];
+    pub const ALL: [Codec; 6] = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::SnappyRaw,
+        Codec::SnappyXerial,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
 
     fn bits(self) -> i16 {
         match self {
@@ -56,11 +69,21 @@ impl Codec {
         match self {
             Codec::None => plain.to_vec(),
             Codec::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                encoder.write_all(plain).and_then(|()| encoder.finish()).unwrap_or_default()
+                let mut encoder =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder
+                    .write_all(plain)
+                    .and_then(|()| encoder.finish())
+                    .unwrap_or_default()
             }
-            Codec::SnappyRaw => snap::raw::Encoder::new().compress_vec(plain).unwrap_or_default(),
-            Codec::SnappyXerial => xerial(&snap::raw::Encoder::new().compress_vec(plain).unwrap_or_default()),
+            Codec::SnappyRaw => snap::raw::Encoder::new()
+                .compress_vec(plain)
+                .unwrap_or_default(),
+            Codec::SnappyXerial => xerial(
+                &snap::raw::Encoder::new()
+                    .compress_vec(plain)
+                    .unwrap_or_default(),
+            ),
             Codec::Lz4 => {
                 let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 drop(encoder.write_all(plain));
@@ -125,14 +148,25 @@ impl RawBatch {
     }
 
     pub fn producer(self, id: i64, epoch: i16, sequence: i32) -> RawBatch {
-        RawBatch { producer: (id, epoch, sequence), ..self }
+        RawBatch {
+            producer: (id, epoch, sequence),
+            ..self
+        }
     }
 
     pub fn encode(&self) -> Bytes {
-        let deltas = self.records.iter().map(|r| r.timestamp_delta).max().unwrap_or(0);
+        let deltas = self
+            .records
+            .iter()
+            .map(|r| r.timestamp_delta)
+            .max()
+            .unwrap_or(0);
         let mut body = BytesMut::new();
         body.put_i16(self.codec.bits() | self.attributes);
-        body.put_i32(self.last_offset_delta.unwrap_or(self.records.len() as i32 - 1));
+        body.put_i32(
+            self.last_offset_delta
+                .unwrap_or(self.records.len() as i32 - 1),
+        );
         body.put_i64(self.base_timestamp);
         body.put_i64(self.max_timestamp.unwrap_or(self.base_timestamp + deltas));
         body.put_i64(self.producer.0);
@@ -159,7 +193,10 @@ fn plain(records: &[RawRecord]) -> Vec<u8> {
     for (n, record) in records.iter().enumerate() {
         let mut body = vec![record.attributes as u8];
         put_varint(&mut body, record.timestamp_delta);
-        put_varint(&mut body, i64::from(record.offset_delta.unwrap_or(n as i32)));
+        put_varint(
+            &mut body,
+            i64::from(record.offset_delta.unwrap_or(n as i32)),
+        );
         put_bytes(&mut body, record.key.as_deref());
         put_bytes(&mut body, record.value.as_deref());
         put_varint(&mut body, record.headers.len() as i64);
@@ -213,7 +250,8 @@ pub fn old_message(magic: i8, timestamp: i64, value: &str) -> Bytes {
 pub fn read(mut bytes: &[u8]) -> Tree {
     let mut batches = Vec::new();
     while bytes.len() >= 61 {
-        let size = 12 + i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]).max(0) as usize;
+        let size =
+            12 + i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]).max(0) as usize;
         if size < 61 || size > bytes.len() {
             break;
         }
@@ -229,14 +267,36 @@ fn read_batch(batch: &[u8]) -> Tree {
     let length = b.get_i32();
     let leader_epoch = b.get_i32();
     let magic = b.get_i8();
-    let crc = if b.get_u32() == crc32c::crc32c(b) { "good" } else { "BAD" };
+    let crc = if b.get_u32() == crc32c::crc32c(b) {
+        "good"
+    } else {
+        "BAD"
+    };
     let mut fields = vec![("base_offset", base_offset), ("length", i64::from(length))];
-    fields.extend([("leader_epoch", i64::from(leader_epoch)), ("magic", i64::from(magic))]);
-    fields.extend([("attributes", i64::from(b.get_i16())), ("last_offset_delta", i64::from(b.get_i32()))]);
-    fields.extend([("base_timestamp", b.get_i64()), ("max_timestamp", b.get_i64())]);
-    fields.extend([("producer_id", b.get_i64()), ("producer_epoch", i64::from(b.get_i16()))]);
-    fields.extend([("base_sequence", i64::from(b.get_i32())), ("count", i64::from(b.get_i32()))]);
-    let mut fields: Vec<(String, Tree)> = fields.into_iter().map(|(n, v)| (n.into(), Tree::leaf(v))).collect();
+    fields.extend([
+        ("leader_epoch", i64::from(leader_epoch)),
+        ("magic", i64::from(magic)),
+    ]);
+    fields.extend([
+        ("attributes", i64::from(b.get_i16())),
+        ("last_offset_delta", i64::from(b.get_i32())),
+    ]);
+    fields.extend([
+        ("base_timestamp", b.get_i64()),
+        ("max_timestamp", b.get_i64()),
+    ]);
+    fields.extend([
+        ("producer_id", b.get_i64()),
+        ("producer_epoch", i64::from(b.get_i16())),
+    ]);
+    fields.extend([
+        ("base_sequence", i64::from(b.get_i32())),
+        ("count", i64::from(b.get_i32())),
+    ]);
+    let mut fields: Vec<(String, Tree)> = fields
+        .into_iter()
+        .map(|(n, v)| (n.into(), Tree::leaf(v)))
+        .collect();
     fields.push(("crc".into(), Tree::leaf(crc)));
     fields.push(("payload".into(), payload(b)));
     Tree::Struct("Batch".into(), fields)

@@ -20,11 +20,21 @@ pub fn transcripts(scenario: &'static str, kafka: &[Step], ours: &[Step]) -> Vec
     let mut found = Vec::new();
     for at in 0..kafka.len().max(ours.len()) {
         let (theirs, mine) = (kafka.get(at), ours.get(at));
-        let same_step = theirs.zip(mine).is_some_and(|(k, o)| k.what == o.what && k.version == o.version);
+        let same_step = theirs
+            .zip(mine)
+            .is_some_and(|(k, o)| k.what == o.what && k.version == o.version);
         let Some(step) = theirs.or(mine) else { break };
-        let mut walk = Walk { scenario, step, found: &mut found };
+        let mut walk = Walk {
+            scenario,
+            step,
+            found: &mut found,
+        };
         if !same_step {
-            walk.push("(the story itself)", theirs.map(told).as_ref(), mine.map(told).as_ref());
+            walk.push(
+                "(the story itself)",
+                theirs.map(told).as_ref(),
+                mine.map(told).as_ref(),
+            );
             break;
         }
         walk.compare("", theirs.map(|s| &s.answer), mine.map(|s| &s.answer));
@@ -59,7 +69,10 @@ impl Walk<'_> {
             (Some(k), Some(o)) if k == o => {}
             (Some(Tree::Struct(k_name, k)), Some(Tree::Struct(o_name, o))) if k_name == o_name => {
                 let children = |fields: &[(String, Tree)]| {
-                    fields.iter().map(|(n, t)| (n.clone(), t.clone())).collect::<Vec<_>>()
+                    fields
+                        .iter()
+                        .map(|(n, t)| (n.clone(), t.clone()))
+                        .collect::<Vec<_>>()
                 };
                 self.children(path, ".", children(k), children(o));
             }
@@ -71,11 +84,21 @@ impl Walk<'_> {
         }
     }
 
-    fn children(&mut self, path: &str, join: &str, kafka: Vec<(String, Tree)>, ours: Vec<(String, Tree)>) {
-        let extra = ours.iter().filter(|(n, _)| !kafka.iter().any(|(k, _)| k == n));
+    fn children(
+        &mut self,
+        path: &str,
+        join: &str,
+        kafka: Vec<(String, Tree)>,
+        ours: Vec<(String, Tree)>,
+    ) {
+        let extra = ours
+            .iter()
+            .filter(|(n, _)| !kafka.iter().any(|(k, _)| k == n));
         let labels: Vec<&String> = kafka.iter().chain(extra).map(|(n, _)| n).collect();
         let find = |side: &[(String, Tree)], label: &str| {
-            side.iter().find(|(n, _)| n == label).map(|(_, t)| t.clone())
+            side.iter()
+                .find(|(n, _)| n == label)
+                .map(|(_, t)| t.clone())
         };
         for label in labels {
             let path = match (join, path) {
@@ -83,7 +106,11 @@ impl Walk<'_> {
                 (_, "") => label.clone(),
                 _ => format!("{path}.{label}"),
             };
-            self.compare(&path, find(&kafka, label).as_ref(), find(&ours, label).as_ref());
+            self.compare(
+                &path,
+                find(&kafka, label).as_ref(),
+                find(&ours, label).as_ref(),
+            );
         }
     }
 }
@@ -108,12 +135,25 @@ pub struct Told<'a>(pub &'a [Difference]);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = |tree: &Option<Tree>| tree.as_ref().map_or("(absent)".to_owned(), Tree::to_string);
+        let side =
+            |tree: &Option<Tree>| tree.as_ref().map_or("(absent)".to_owned(), Tree::to_string);
         let mut order = Vec::new();
         let mut versions: BTreeMap<_, Vec<i16>> = BTreeMap::new();
         for d in self.0 {
-            let told = (d.scenario, d.step.as_str(), d.path.as_str(), side(&d.kafka), side(&d.ours));
-            versions.entry(told.clone()).or_insert_with(|| { order.push(told); Vec::new() }).push(d.version);
+            let told = (
+                d.scenario,
+                d.step.as_str(),
+                d.path.as_str(),
+                side(&d.kafka),
+                side(&d.ours),
+            );
+            versions
+                .entry(told.clone())
+                .or_insert_with(|| {
+                    order.push(told);
+                    Vec::new()
+                })
+                .push(d.version);
         }
         let mut heading = ("", "");
         for told in order {
@@ -123,7 +163,10 @@ impl fmt::Display for Told<'_> {
                 heading = (scenario, step);
             }
             let versions = ranges(versions.get(&told).map_or(&[], Vec::as_slice));
-            writeln!(f, "  v{versions} {path}\n    kafka: {kafka}\n    ours:  {ours}")?;
+            writeln!(
+                f,
+                "  v{versions} {path}\n    kafka: {kafka}\n    ours:  {ours}"
+            )?;
         }
         Ok(())
     }
@@ -138,6 +181,12 @@ pub fn ranges(versions: &[i16]) -> String {
             _ => runs.push((v, v)),
         }
     }
-    let told = |(from, to): &(i16, i16)| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    let told = |(from, to): &(i16, i16)| {
+        if from == to {
+            from.to_string()
+        } else {
+            format!("{from}-{to}")
+        }
+    };
     runs.iter().map(told).collect::<Vec<_>>().join(",")
 }

@@ -31,8 +31,13 @@ pub struct Scenario {
 impl Run {
     /// A run of its own, at this moment.
     pub fn start() -> Run {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Run { suffix: format!(".r{:x}", since.as_millis()), now_ms: since.as_millis() as i64 }
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Run {
+            suffix: format!(".r{:x}", since.as_millis()),
+            now_ms: since.as_millis() as i64,
+        }
     }
 }
 

@@ -8,8 +8,17 @@ const NOW_MS: i64 = 30 * 60 * 1000;
 
 /// The fields that hold broker ids.
 const NODES: [&str; 11] = [
-    "node_id", "broker_id", "leader_id", "controller_id", "replica_id", "replica_nodes", "isr_nodes", "offline_replicas",
-    "replicas", "eligible_leader_replicas", "preferred_read_replica",
+    "node_id",
+    "broker_id",
+    "leader_id",
+    "controller_id",
+    "replica_id",
+    "replica_nodes",
+    "isr_nodes",
+    "offline_replicas",
+    "replicas",
+    "eligible_leader_replicas",
+    "preferred_read_replica",
 ];
 
 /// The symbolic names that one peer's ids got, in the order they were seen. Kept for a whole scenario, so that "the same id
@@ -30,7 +39,15 @@ impl Names {
         let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
         let port = port.parse().unwrap_or(0);
         let seen = HashMap::new();
-        Names { node, host: host.into(), port, now_ms, run: run.into(), seen, counts: HashMap::new() }
+        Names {
+            node,
+            host: host.into(),
+            port,
+            now_ms,
+            run: run.into(),
+            seen,
+            counts: HashMap::new(),
+        }
     }
 
     pub fn normalise(&mut self, tree: Tree) -> Tree {
@@ -52,13 +69,26 @@ impl Names {
         match tree {
             Tree::Struct(name, fields) => {
                 let kept = fields.into_iter().filter(|(n, t)| !is_noise(n, t));
-                Tree::Struct(name, kept.map(|(n, t)| { let t = self.visit(&n, t); (n, t) }).collect())
+                Tree::Struct(
+                    name,
+                    kept.map(|(n, t)| {
+                        let t = self.visit(&n, t);
+                        (n, t)
+                    })
+                    .collect(),
+                )
             }
-            Tree::Tuple(name, items) => Tree::Tuple(name, items.into_iter().map(|t| self.visit(field, t)).collect()),
+            Tree::Tuple(name, items) => Tree::Tuple(
+                name,
+                items.into_iter().map(|t| self.visit(field, t)).collect(),
+            ),
             Tree::List(items) => sorted(items.into_iter().map(|t| self.visit(field, t)).collect()),
-            Tree::Map(entries) => {
-                Tree::Map(entries.into_iter().map(|(k, v)| (self.visit("", k), self.visit("", v))).collect())
-            }
+            Tree::Map(entries) => Tree::Map(
+                entries
+                    .into_iter()
+                    .map(|(k, v)| (self.visit("", k), self.visit("", v)))
+                    .collect(),
+            ),
             Tree::Bytes(bytes) if field == "records" => self.visit("", batch::read(&bytes)),
             Tree::Bytes(bytes) => Tree::Bytes(bytes),
             Tree::Text(text) => self.text(field, &text),
@@ -82,15 +112,23 @@ impl Names {
     fn leaf(&mut self, field: &str, leaf: String) -> Tree {
         if leaf.len() == 36 && leaf.matches('-').count() == 4 {
             let nil = leaf.starts_with("00000000-0000-0000-0000-0000000000");
-            return if nil { Tree::Leaf(leaf) } else { self.symbol("id", &leaf) };
+            return if nil {
+                Tree::Leaf(leaf)
+            } else {
+                self.symbol("id", &leaf)
+            };
         }
         let number: Option<i64> = leaf.parse().ok();
         match (field, number) {
             ("port", Some(port)) if port == i64::from(self.port) => Tree::leaf("PORT"),
-            (field, Some(id)) if NODES.contains(&field) && id == i64::from(self.node) => Tree::leaf("NODE"),
+            (field, Some(id)) if NODES.contains(&field) && id == i64::from(self.node) => {
+                Tree::leaf("NODE")
+            }
             ("producer_id", Some(id)) if id >= 0 => self.symbol("producer", &format!("p{id}")),
             ("session_id", Some(id)) if id != 0 => self.symbol("session", &format!("s{id}")),
-            ("finalized_features_epoch" | "total_bytes" | "usable_bytes", Some(n)) if n > 0 => Tree::leaf("SOME"),
+            ("finalized_features_epoch" | "total_bytes" | "usable_bytes", Some(n)) if n > 0 => {
+                Tree::leaf("SOME")
+            }
             (_, Some(n)) if (n - self.now_ms).abs() < NOW_MS => Tree::leaf("NOW"),
             _ => Tree::Leaf(leaf),
         }
@@ -108,8 +146,20 @@ fn sorted(mut items: Vec<Tree>) -> Tree {
 /// What identifies an element of a list, if anything does.
 pub fn key(tree: &Tree) -> Option<String> {
     const KEYS: [&str; 14] = [
-        "api_key", "name", "topic", "topic_name", "resource_type", "resource_name", "topic_id", "partition_index",
-        "partition", "partition_id", "index", "node_id", "broker_id", "replica_id",
+        "api_key",
+        "name",
+        "topic",
+        "topic_name",
+        "resource_type",
+        "resource_name",
+        "topic_id",
+        "partition_index",
+        "partition",
+        "partition_id",
+        "index",
+        "node_id",
+        "broker_id",
+        "replica_id",
     ];
     let mut parts = Vec::new();
     for field in KEYS {
@@ -123,7 +173,8 @@ pub fn key(tree: &Tree) -> Option<String> {
 }
 
 fn padded(leaf: &str) -> String {
-    leaf.parse::<i64>().map_or_else(|_| leaf.to_owned(), |n| format!("{n:03}"))
+    leaf.parse::<i64>()
+        .map_or_else(|_| leaf.to_owned(), |n| format!("{n:03}"))
 }
 
 fn is_noise(name: &str, tree: &Tree) -> bool {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use kafka_protocol::{
     messages::{
-        BrokerId, CreateTopicsRequest, MetadataRequest, TopicName,
+        CreateTopicsRequest, MetadataRequest, TopicName,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         metadata_request::MetadataRequestTopic,
     },
@@ -14,9 +14,9 @@ use kafka_protocol::{
 use sh_client::{Connection, Error};
 use uuid::Uuid;
 
-use super::{normal::Names, tree::Tree};
+use super::{normal::Names, scenarios::requests::list_offsets, tree::Tree};
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(12);
 
 /// One request and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,15 @@ pub struct Peer {
 impl Peer {
     pub async fn connect(address: &str, scenario: &'static str, run: &Run) -> Result<Peer> {
         let connection = Connection::open(address, "oracle", TIMEOUT).await?;
-        let answer = connection.call(&MetadataRequest::default().with_topics(Some(vec![])), 5).await?;
-        let node = answer.brokers.first().context("the metadata names no broker")?.node_id.0;
+        let answer = connection
+            .call(&MetadataRequest::default().with_topics(Some(vec![])), 5)
+            .await?;
+        let node = answer
+            .brokers
+            .first()
+            .context("the metadata names no broker")?
+            .node_id
+            .0;
         Ok(Peer {
             address: address.into(),
             scenario,
@@ -83,11 +90,19 @@ impl Peer {
 
     /// A topic name that only this run and scenario use.
     pub fn name(&self, topic: &str) -> TopicName {
-        TopicName(StrBytes::from_string(format!("{}.{topic}{}", self.scenario, self.run.suffix)))
+        TopicName(StrBytes::from_string(format!(
+            "{}.{topic}{}",
+            self.scenario, self.run.suffix
+        )))
     }
 
     /// Creates a topic, outside of the transcript, and waits until it can be used.
-    pub async fn topic(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<Topic> {
+    pub async fn topic(
+        &mut self,
+        topic: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Result<Topic> {
         let name = self.name(topic);
         let config = |(k, v): &(&str, &str)| {
             CreatableTopicConfig::default()
@@ -99,43 +114,80 @@ impl Peer {
             .with_num_partitions(partitions)
             .with_replication_factor(1)
             .with_configs(configs.iter().map(config).collect());
-        let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(15_000);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![wanted])
+            .with_timeout_ms(15_000);
         let answer = self.connection().await?.call(&request, 7).await?;
-        let result = answer.topics.first().context("CreateTopics answered nothing")?;
+        let result = answer
+            .topics
+            .first()
+            .context("CreateTopics answered nothing")?;
         if result.error_code != 0 {
-            bail!("topic {} was not created: {} {:?}", name.0, result.error_code, result.error_message);
+            bail!(
+                "topic {} was not created: {} {:?}",
+                name.0,
+                result.error_code,
+                result.error_message
+            );
         }
         self.wait_for(&name, partitions).await
     }
 
-    /// Waits until Metadata shows `partitions` led partitions of a topic.
+    /// Waits until a topic shows `partitions` partitions, and each of them answers.
     pub async fn wait_for(&mut self, name: &TopicName, partitions: i32) -> Result<Topic> {
-        let wanted = MetadataRequestTopic::default().with_name(Some(name.clone()));
-        let request =
-            MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
         for _ in 0..200 {
-            let answer = self.connection().await?.call(&request, 12).await?;
-            let led = |t: &&kafka_protocol::messages::metadata_response::MetadataResponseTopic| {
-                t.error_code == 0
-                    && t.partitions.len() == partitions as usize
-                    && t.partitions.iter().all(|p| p.error_code == 0 && p.leader_id != BrokerId(-1))
-            };
-            if let Some(topic) = answer.topics.iter().find(led) {
-                return Ok(Topic { name: name.clone(), id: topic.topic_id });
+            if let Some(id) = self.ready(name, partitions).await? {
+                return Ok(Topic {
+                    name: name.clone(),
+                    id,
+                });
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        bail!("topic {} did not appear with {partitions} led partitions within 5 s", name.0)
+        bail!(
+            "topic {} did not appear with {partitions} led partitions within 5 s",
+            name.0
+        )
+    }
+
+    /// The topic's id, once Metadata names it and every leader has taken up its partition.
+    async fn ready(&mut self, name: &TopicName, partitions: i32) -> Result<Option<Uuid>> {
+        let wanted = MetadataRequestTopic::default().with_name(Some(name.clone()));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(false);
+        let answer = self.quietly(12, &request).await?;
+        let shown = answer
+            .topics
+            .iter()
+            .find(|t| t.error_code == 0 && t.partitions.len() == partitions as usize);
+        let Some(topic) = shown else { return Ok(None) };
+        let asks: Vec<_> = (0..partitions).map(|p| (p, -1, -1)).collect();
+        let offsets = self.quietly(7, &list_offsets(7, name, &asks)).await?;
+        let led = offsets
+            .topics
+            .iter()
+            .flat_map(|t| &t.partitions)
+            .all(|p| p.error_code == 0);
+        Ok(led.then_some(topic.topic_id))
     }
 
     /// Sends a request and writes the answer, or how it failed, into the transcript.
-    pub async fn ask<R>(&mut self, what: &str, version: i16, request: &R) -> Result<Option<R::Response>>
+    pub async fn ask<R>(
+        &mut self,
+        what: &str,
+        version: i16,
+        request: &R,
+    ) -> Result<Option<R::Response>>
     where
         R: Request,
         R::Response: Debug,
     {
         let answer = self.connection().await?.call(request, version).await;
         let tree = self.tree_of(answer.as_ref())?;
+        if answer.is_err() {
+            self.connection = None;
+        }
         self.note::<R>(what, version, tree);
         Ok(answer.ok())
     }
@@ -152,7 +204,10 @@ impl Peer {
         R::Response: Debug,
     {
         let connection = self.connection().await?;
-        let pending = requests.iter().map(|r| connection.start(r, version)).collect::<Result<Vec<_>, _>>()?;
+        let pending = requests
+            .iter()
+            .map(|r| connection.start(r, version))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut answers = Vec::new();
         for answer in pending {
             answers.push(answer.await);
@@ -182,20 +237,29 @@ impl Peer {
             Ok(bytes) => Tree::Bytes(bytes.to_vec()),
             Err(error) => self.failure(&error)?,
         };
-        self.steps.push(Step { what: format!("raw {key}: {what}"), version, answer: tree });
+        self.steps.push(Step {
+            what: format!("raw {key}: {what}"),
+            version,
+            answer: tree,
+        });
         Ok(())
     }
 
     /// Sends a whole frame of any bytes on a connection of its own; whether it is answered (with correlation id 7) is written
     /// down.
     pub async fn ask_frame(&mut self, what: &str, frame: Bytes) -> Result<()> {
-        self.connection = Some(Connection::open_silent(&self.address, "oracle", Duration::from_secs(3)).await?);
+        self.connection =
+            Some(Connection::open_silent(&self.address, "oracle", Duration::from_secs(3)).await?);
         let pending = self.connection().await?.send_frame(7, frame, what.into())?;
         let tree = match pending.bytes().await {
             Ok(_) => Tree::leaf("ANSWERED"),
             Err(error) => self.failure(&error)?,
         };
-        self.steps.push(Step { what: format!("frame: {what}"), version: 0, answer: tree });
+        self.steps.push(Step {
+            what: format!("frame: {what}"),
+            version: 0,
+            answer: tree,
+        });
         self.connection = None;
         Ok(())
     }
@@ -203,14 +267,22 @@ impl Peer {
     /// Writes down an answer that the story has looked at, or shortened, itself.
     pub fn write_down(&mut self, what: &str, version: i16, answer: &impl Debug) {
         let answer = self.names.normalise(Tree::of(answer));
-        self.steps.push(Step { what: what.into(), version, answer });
+        self.steps.push(Step {
+            what: what.into(),
+            version,
+            answer,
+        });
     }
 
     fn note<R: Request>(&mut self, what: &str, version: i16, tree: Tree) {
         let answer = self.names.normalise(tree);
         let api = kafka_protocol::messages::ApiKey::try_from(R::KEY)
             .map_or_else(|()| format!("API {}", R::KEY), |key| format!("{key:?}"));
-        self.steps.push(Step { what: format!("{api}: {what}"), version, answer });
+        self.steps.push(Step {
+            what: format!("{api}: {what}"),
+            version,
+            answer,
+        });
     }
 
     fn tree_of<T: Debug>(&self, answer: Result<&T, &Error>) -> Result<Tree> {

@@ -46,8 +46,12 @@ impl Tree {
     fn is_small(&self) -> bool {
         match self {
             Tree::Leaf(_) | Tree::Text(_) | Tree::Bytes(_) => true,
-            Tree::Struct(_, fields) => fields.len() <= 9 && fields.iter().all(|(_, t)| t.is_scalar()),
-            Tree::List(items) | Tree::Tuple(_, items) => items.len() <= 6 && items.iter().all(Tree::is_scalar),
+            Tree::Struct(_, fields) => {
+                fields.len() <= 9 && fields.iter().all(|(_, t)| t.is_scalar())
+            }
+            Tree::List(items) | Tree::Tuple(_, items) => {
+                items.len() <= 6 && items.iter().all(Tree::is_scalar)
+            }
             Tree::Map(entries) => entries.is_empty(),
         }
     }
@@ -68,24 +72,46 @@ impl Tree {
             Tree::Bytes(bytes) => write!(out, "b\"{}\"", bytes.escape_ascii()),
             Tree::Tuple(name, items) => {
                 out.push_str(name);
-                write_items(out, indent, ("(", ")"), self.is_small(), items, |o, i, t| t.write(o, i))
+                write_items(
+                    out,
+                    indent,
+                    ("(", ")"),
+                    self.is_small(),
+                    items,
+                    |o, i, t| t.write(o, i),
+                )
             }
-            Tree::List(items) => {
-                write_items(out, indent, ("[", "]"), self.is_small(), items, |o, i, t| t.write(o, i))
-            }
-            Tree::Struct(_, fields) => {
-                write_items(out, indent, ("{", "}"), self.is_small(), fields, |o, i, (n, t)| {
+            Tree::List(items) => write_items(
+                out,
+                indent,
+                ("[", "]"),
+                self.is_small(),
+                items,
+                |o, i, t| t.write(o, i),
+            ),
+            Tree::Struct(_, fields) => write_items(
+                out,
+                indent,
+                ("{", "}"),
+                self.is_small(),
+                fields,
+                |o, i, (n, t)| {
                     write!(o, "{n}: ")?;
                     t.write(o, i)
-                })
-            }
-            Tree::Map(entries) => {
-                write_items(out, indent, ("{", "}"), self.is_small(), entries, |o, i, (k, v)| {
+                },
+            ),
+            Tree::Map(entries) => write_items(
+                out,
+                indent,
+                ("{", "}"),
+                self.is_small(),
+                entries,
+                |o, i, (k, v)| {
                     k.write(o, i)?;
                     o.push_str(": ");
                     v.write(o, i)
-                })
-            }
+                },
+            ),
         }
     }
 }
@@ -157,7 +183,9 @@ impl<'a> Parser<'a> {
         }
         let name = self.word();
         if self.eat(" { ") {
-            return self.items(" }", Parser::named).map(|fields| Tree::Struct(name.into(), fields));
+            return self
+                .items(" }", Parser::named)
+                .map(|fields| Tree::Struct(name.into(), fields));
         }
         if self.eat("(") {
             let mut items = self.items(")", Parser::value)?;
@@ -174,7 +202,10 @@ impl<'a> Parser<'a> {
     }
 
     fn word(&mut self) -> &'a str {
-        let end = self.rest.find(|c: char| " ,:(){}[]".contains(c)).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| " ,:(){}[]".contains(c))
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -193,12 +224,18 @@ impl<'a> Parser<'a> {
 
     fn named(&mut self) -> Option<(String, Tree)> {
         let name = self.word().to_owned();
-        self.eat(": ").then(|| self.value()).flatten().map(|value| (name, value))
+        self.eat(": ")
+            .then(|| self.value())
+            .flatten()
+            .map(|value| (name, value))
     }
 
     fn entry(&mut self) -> Option<(Tree, Tree)> {
         let key = self.value()?;
-        self.eat(": ").then(|| self.value()).flatten().map(|value| (key, value))
+        self.eat(": ")
+            .then(|| self.value())
+            .flatten()
+            .map(|value| (key, value))
     }
 
     /// The bytes of a quoted text whose opening quote is gone.
@@ -270,11 +307,23 @@ mod tests {
             uuid: uuid::Uuid::nil(),
         };
         let tree = Tree::of(&value);
-        assert_eq!(tree.field("text"), Some(&Tree::Text("a \"b\", {c}: \n ü".into())));
-        assert_eq!(tree.field("bytes"), Some(&Tree::Bytes(b"\x00\xff\"\\x".to_vec())));
+        assert_eq!(
+            tree.field("text"),
+            Some(&Tree::Text("a \"b\", {c}: \n ü".into()))
+        );
+        assert_eq!(
+            tree.field("bytes"),
+            Some(&Tree::Bytes(b"\x00\xff\"\\x".to_vec()))
+        );
         assert_eq!(tree.field("none"), Some(&Tree::leaf("null")));
-        assert_eq!(tree.field("id"), Some(&Tree::Tuple("Inner".into(), vec![Tree::leaf(-3)])));
-        assert_eq!(tree.field("map"), Some(&Tree::Map(vec![(Tree::leaf(1), Tree::leaf(2))])));
+        assert_eq!(
+            tree.field("id"),
+            Some(&Tree::Tuple("Inner".into(), vec![Tree::leaf(-3)]))
+        );
+        assert_eq!(
+            tree.field("map"),
+            Some(&Tree::Map(vec![(Tree::leaf(1), Tree::leaf(2))]))
+        );
         assert_eq!(tree.field("uuid"), Some(&Tree::leaf(uuid::Uuid::nil())));
     }
 }

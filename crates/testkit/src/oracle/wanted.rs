@@ -17,7 +17,10 @@ pub const WANTED: &[Wanted] = &[];
 
 impl Wanted {
     pub fn covers(&self, difference: &Difference) -> bool {
-        let ours = difference.ours.as_ref().map_or("(absent)".to_owned(), Tree::to_string);
+        let ours = difference
+            .ours
+            .as_ref()
+            .map_or("(absent)".to_owned(), Tree::to_string);
         fits(self.scenario, difference.scenario)
             && fits(self.step, &difference.step)
             && fits(self.path, &difference.path)
@@ -46,7 +49,13 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_text() {
-        for (pattern, text) in [("*", ""), ("a*", "ab"), ("*.x[*].y", "q.x[1].y"), ("a", "a"), ("a*b*c", "aXbYbc")] {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*", "ab"),
+            ("*.x[*].y", "q.x[1].y"),
+            ("a", "a"),
+            ("a*b*c", "aXbYbc"),
+        ] {
             assert!(fits(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("a", "ab"), ("a*c", "ab"), ("", "x")] {

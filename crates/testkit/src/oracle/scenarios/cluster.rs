@@ -1,7 +1,8 @@
 //! DescribeCluster, DescribeLogDirs, DescribeQuorum, ListConfigResources.
 use anyhow::Result;
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest, ListConfigResourcesRequest,
+    DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
+    ListConfigResourcesRequest,
     describe_log_dirs_request::DescribableLogDirTopic,
     describe_quorum_request::{PartitionData, TopicData},
 };
@@ -26,13 +27,25 @@ async fn describe_cluster(peer: &mut Peer) -> Result<()> {
     for version in 0..=2 {
         let plain = DescribeClusterRequest::default();
         peer.ask("plain", version, &plain).await?;
-        let operations = plain.clone().with_include_cluster_authorized_operations(true);
+        let operations = plain
+            .clone()
+            .with_include_cluster_authorized_operations(true);
         peer.ask("with operations", version, &operations).await?;
         for kind in [0, 2, 3].into_iter().filter(|_| version >= 1) {
-            peer.ask(&format!("endpoint type {kind}"), version, &plain.clone().with_endpoint_type(kind)).await?;
+            peer.ask(
+                &format!("endpoint type {kind}"),
+                version,
+                &plain.clone().with_endpoint_type(kind),
+            )
+            .await?;
         }
         if version >= 2 {
-            peer.ask("with fenced brokers", version, &plain.with_include_fenced_brokers(true)).await?;
+            peer.ask(
+                "with fenced brokers",
+                version,
+                &plain.with_include_fenced_brokers(true),
+            )
+            .await?;
         }
     }
     Ok(())
@@ -42,23 +55,52 @@ async fn describe_log_dirs(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 2, &[]).await?;
     let batch = RawBatch::new(peer.base_ms(), vec![record("k", "v")]).encode();
     for _ in 0..2 {
-        peer.quietly(9, &produce(9, &topic, 0, batch.clone())).await?;
+        peer.quietly(9, &produce(9, &topic, 0, batch.clone()))
+            .await?;
     }
     let ask = |name: &str, partitions: Vec<i32>| {
-        let wanted = DescribableLogDirTopic::default().with_topic(named(name)).with_partitions(partitions);
+        let wanted = DescribableLogDirTopic::default()
+            .with_topic(named(name))
+            .with_partitions(partitions);
         DescribeLogDirsRequest::default().with_topics(Some(vec![wanted]))
     };
     for version in 1..=4 {
-        peer.ask("both partitions", version, &ask(&topic.name.0, vec![0, 1])).await?;
-        peer.ask("one partition", version, &ask(&topic.name.0, vec![1])).await?;
-        peer.ask("partitions that are not", version, &ask(&topic.name.0, vec![7, -1])).await?;
-        peer.ask("an unknown topic", version, &ask("nobody.made.this", vec![0])).await?;
-        peer.ask("no topics", version, &DescribeLogDirsRequest::default().with_topics(Some(vec![]))).await?;
-        let mut all = peer.quietly(version, &DescribeLogDirsRequest::default().with_topics(None)).await?;
+        peer.ask("both partitions", version, &ask(&topic.name.0, vec![0, 1]))
+            .await?;
+        peer.ask("one partition", version, &ask(&topic.name.0, vec![1]))
+            .await?;
+        peer.ask(
+            "partitions that are not",
+            version,
+            &ask(&topic.name.0, vec![7, -1]),
+        )
+        .await?;
+        peer.ask(
+            "an unknown topic",
+            version,
+            &ask("nobody.made.this", vec![0]),
+        )
+        .await?;
+        peer.ask(
+            "no topics",
+            version,
+            &DescribeLogDirsRequest::default().with_topics(Some(vec![])),
+        )
+        .await?;
+        let mut all = peer
+            .quietly(
+                version,
+                &DescribeLogDirsRequest::default().with_topics(None),
+            )
+            .await?;
         for dir in &mut all.results {
             dir.topics.retain(|t| t.name == topic.name);
         }
-        peer.write_down("DescribeLogDirs: everything, the topic of this story", version, &all);
+        peer.write_down(
+            "DescribeLogDirs: everything, the topic of this story",
+            version,
+            &all,
+        );
     }
     Ok(())
 }
@@ -66,26 +108,54 @@ async fn describe_log_dirs(peer: &mut Peer) -> Result<()> {
 async fn describe_quorum(peer: &mut Peer) -> Result<()> {
     let ask = |name: &str, partition| {
         let wanted = PartitionData::default().with_partition_index(partition);
-        let topic = TopicData::default().with_topic_name(named(name)).with_partitions(vec![wanted]);
+        let topic = TopicData::default()
+            .with_topic_name(named(name))
+            .with_partitions(vec![wanted]);
         DescribeQuorumRequest::default().with_topics(vec![topic])
     };
     for version in 0..=2 {
-        peer.ask("the metadata log", version, &ask("__cluster_metadata", 0)).await?;
-        peer.ask("partition 1 of it", version, &ask("__cluster_metadata", 1)).await?;
-        peer.ask("another topic", version, &ask("nobody.made.this", 0)).await?;
-        peer.ask("nothing", version, &DescribeQuorumRequest::default()).await?;
+        peer.ask("the metadata log", version, &ask("__cluster_metadata", 0))
+            .await?;
+        peer.ask("partition 1 of it", version, &ask("__cluster_metadata", 1))
+            .await?;
+        peer.ask("another topic", version, &ask("nobody.made.this", 0))
+            .await?;
+        peer.ask("nothing", version, &DescribeQuorumRequest::default())
+            .await?;
     }
     Ok(())
 }
 
 async fn list_config_resources(peer: &mut Peer) -> Result<()> {
-    peer.ask("version 0 knows client metrics only", 0, &ListConfigResourcesRequest::default()).await?;
+    peer.ask(
+        "version 0 knows client metrics only",
+        0,
+        &ListConfigResourcesRequest::default(),
+    )
+    .await?;
     let own = peer.topic("t", 1, &[]).await?;
-    for types in [vec![], vec![2], vec![4], vec![8], vec![16], vec![32], vec![1], vec![99], vec![4, 8], vec![4, 4]] {
+    for types in [
+        vec![],
+        vec![2],
+        vec![4],
+        vec![8],
+        vec![16],
+        vec![32],
+        vec![1],
+        vec![99],
+        vec![4, 8],
+        vec![4, 4],
+    ] {
         let request = ListConfigResourcesRequest::default().with_resource_types(types.clone());
         let mut answer = peer.quietly(1, &request).await?;
-        answer.config_resources.retain(|r| r.resource_type != 2 || r.resource_name == own.name.0);
-        peer.write_down(&format!("ListConfigResources: types {types:?}, of topics that of this story"), 1, &answer);
+        answer
+            .config_resources
+            .retain(|r| r.resource_type != 2 || r.resource_name == own.name.0);
+        peer.write_down(
+            &format!("ListConfigResources: types {types:?}, of topics that of this story"),
+            1,
+            &answer,
+        );
     }
     Ok(())
 }

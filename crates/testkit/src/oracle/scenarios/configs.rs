@@ -56,7 +56,9 @@ fn change(kind: i8, name: &str, changes: &[Change]) -> IncrementalAlterConfigsRe
 
 fn whole(kind: i8, name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsRequest {
     let one = |&(key, value): &(&str, Option<&str>)| {
-        WholeConfig::default().with_name(text(key)).with_value(value.map(text))
+        WholeConfig::default()
+            .with_name(text(key))
+            .with_value(value.map(text))
     };
     let resource = Whole::default()
         .with_resource_type(kind)
@@ -72,23 +74,43 @@ async fn settle() {
 
 async fn describe_topic_configs(peer: &mut Peer) -> Result<()> {
     let plain = peer.topic("plain", 1, &[]).await?.name.0.to_string();
-    let own = [("retention.ms", "1000"), ("cleanup.policy", "compact"), ("max.message.bytes", "2000")];
+    let own = [
+        ("retention.ms", "1000"),
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", "2000"),
+    ];
     let own = peer.topic("own", 1, &own).await?.name.0.to_string();
     for version in 1..=4 {
-        for (what, name) in [("a plain topic", &plain), ("a topic with configs of its own", &own)] {
+        for (what, name) in [
+            ("a plain topic", &plain),
+            ("a topic with configs of its own", &own),
+        ] {
             let request = describe(TOPIC, name, None);
             peer.ask(what, version, &request).await?;
             let synonyms = request.with_include_synonyms(true);
-            peer.ask(&format!("{what}, with synonyms"), version, &synonyms).await?;
+            peer.ask(&format!("{what}, with synonyms"), version, &synonyms)
+                .await?;
             if version >= 3 {
                 let documented = synonyms.with_include_documentation(true);
-                peer.ask(&format!("{what}, with documentation"), version, &documented).await?;
+                peer.ask(&format!("{what}, with documentation"), version, &documented)
+                    .await?;
             }
         }
         let keys: &[&str] = &["retention.ms", "no.such.config", "cleanup.policy"];
-        peer.ask("three keys, one unknown", version, &describe(TOPIC, &own, Some(keys))).await?;
-        peer.ask("a key twice", version, &describe(TOPIC, &own, Some(&["segment.ms", "segment.ms"]))).await?;
-        peer.ask("no keys", version, &describe(TOPIC, &own, Some(&[]))).await?;
+        peer.ask(
+            "three keys, one unknown",
+            version,
+            &describe(TOPIC, &own, Some(keys)),
+        )
+        .await?;
+        peer.ask(
+            "a key twice",
+            version,
+            &describe(TOPIC, &own, Some(&["segment.ms", "segment.ms"])),
+        )
+        .await?;
+        peer.ask("no keys", version, &describe(TOPIC, &own, Some(&[])))
+            .await?;
     }
     Ok(())
 }
@@ -96,13 +118,34 @@ async fn describe_topic_configs(peer: &mut Peer) -> Result<()> {
 async fn describe_broker_configs(peer: &mut Peer) -> Result<()> {
     let node = peer.node().to_string();
     for version in 1..=4 {
-        for (what, kind, name) in [("this broker", BROKER, node.as_str()), ("the cluster's defaults", BROKER, ""), ("loggers", LOGGER, &node)] {
+        for (what, kind, name) in [
+            ("this broker", BROKER, node.as_str()),
+            ("the cluster's defaults", BROKER, ""),
+            ("loggers", LOGGER, &node),
+        ] {
             let request = describe(kind, name, None).with_include_synonyms(true);
-            let request = if version >= 3 { request.with_include_documentation(true) } else { request };
+            let request = if version >= 3 {
+                request.with_include_documentation(true)
+            } else {
+                request
+            };
             peer.ask(what, version, &request).await?;
         }
-        let keys: &[&str] = &["num.partitions", "advertised.listeners", "broker.id", "node.id", "log.retention.ms", "log.retention.hours", "message.max.bytes"];
-        peer.ask("some keys of this broker", version, &describe(BROKER, &node, Some(keys))).await?;
+        let keys: &[&str] = &[
+            "num.partitions",
+            "advertised.listeners",
+            "broker.id",
+            "node.id",
+            "log.retention.ms",
+            "log.retention.hours",
+            "message.max.bytes",
+        ];
+        peer.ask(
+            "some keys of this broker",
+            version,
+            &describe(BROKER, &node, Some(keys)),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -127,12 +170,19 @@ async fn describe_configs_errors(peer: &mut Peer) -> Result<()> {
             (32, "no-such-group"),
             (32, ""),
         ] {
-            peer.ask(&format!("type {kind} name {name:?}"), version, &describe(kind, name, None)).await?;
+            peer.ask(
+                &format!("type {kind} name {name:?}"),
+                version,
+                &describe(kind, name, None),
+            )
+            .await?;
         }
         let mut two = describe(TOPIC, "nobody.made.this", None);
-        two.resources.extend(describe(BROKER, &node, Some(&["num.partitions"])).resources);
+        two.resources
+            .extend(describe(BROKER, &node, Some(&["num.partitions"])).resources);
         peer.ask("a bad and a good one", version, &two).await?;
-        peer.ask("nothing", version, &DescribeConfigsRequest::default()).await?;
+        peer.ask("nothing", version, &DescribeConfigsRequest::default())
+            .await?;
     }
     Ok(())
 }
@@ -140,34 +190,68 @@ async fn describe_configs_errors(peer: &mut Peer) -> Result<()> {
 async fn alter_topic_configs(peer: &mut Peer) -> Result<()> {
     let keys: Option<&[&str]> = Some(&["retention.ms", "segment.ms", "cleanup.policy"]);
     for version in 0..=2 {
-        let topic = peer.topic(&format!("v{version}"), 1, &[("retention.ms", "5000")]).await?.name.0.to_string();
+        let topic = peer
+            .topic(&format!("v{version}"), 1, &[("retention.ms", "5000")])
+            .await?
+            .name
+            .0
+            .to_string();
         let cases: [(&str, &[(&str, Option<&str>)]); 10] = [
             ("one config", &[("segment.ms", Some("7000"))]),
             ("a bad value", &[("segment.ms", Some("x"))]),
             ("an unknown key", &[("no.such.config", Some("x"))]),
             ("a null value", &[("segment.ms", None)]),
-            ("good and bad", &[("retention.ms", Some("9000")), ("segment.ms", Some("x"))]),
-            ("a key twice", &[("retention.ms", Some("1")), ("retention.ms", Some("2"))]),
-            ("two configs", &[("retention.ms", Some("1")), ("cleanup.policy", Some("compact"))]),
+            (
+                "good and bad",
+                &[("retention.ms", Some("9000")), ("segment.ms", Some("x"))],
+            ),
+            (
+                "a key twice",
+                &[("retention.ms", Some("1")), ("retention.ms", Some("2"))],
+            ),
+            (
+                "two configs",
+                &[
+                    ("retention.ms", Some("1")),
+                    ("cleanup.policy", Some("compact")),
+                ],
+            ),
             ("an empty key", &[("", Some("1"))]),
             ("an empty policy", &[("cleanup.policy", Some(""))]),
             ("none at all", &[]),
         ];
         for (what, configs) in cases {
             let request = whole(TOPIC, &topic, configs);
-            peer.ask(&format!("{what}, only checked"), version, &request.clone().with_validate_only(true)).await?;
+            peer.ask(
+                &format!("{what}, only checked"),
+                version,
+                &request.clone().with_validate_only(true),
+            )
+            .await?;
             peer.ask(what, version, &request).await?;
             settle().await;
-            peer.ask(&format!("after {what}"), 4, &describe(TOPIC, &topic, keys)).await?;
+            peer.ask(&format!("after {what}"), 4, &describe(TOPIC, &topic, keys))
+                .await?;
         }
-        for (kind, name) in [(TOPIC, "nobody.made.this"), (TOPIC, "a b"), (TOPIC, ""), (BROKER, "99"), (LOGGER, "99"), (99, "x"), (0, "x")] {
+        for (kind, name) in [
+            (TOPIC, "nobody.made.this"),
+            (TOPIC, "a b"),
+            (TOPIC, ""),
+            (BROKER, "99"),
+            (LOGGER, "99"),
+            (99, "x"),
+            (0, "x"),
+        ] {
             let what = format!("type {kind} name {name:?}");
-            peer.ask(&what, version, &whole(kind, name, &[("retention.ms", Some("1"))])).await?;
+            peer.ask(
+                &what,
+                version,
+                &whole(kind, name, &[("retention.ms", Some("1"))]),
+            )
+            .await?;
         }
-        let mut twice = whole(TOPIC, &topic, &[("segment.ms", Some("1"))]);
-        twice.resources.extend(whole(TOPIC, &topic, &[("segment.ms", Some("2"))]).resources);
-        peer.ask("a resource twice", version, &twice).await?;
-        peer.ask("nothing", version, &AlterConfigsRequest::default()).await?;
+        peer.ask("nothing", version, &AlterConfigsRequest::default())
+            .await?;
     }
     Ok(())
 }
@@ -175,26 +259,64 @@ async fn alter_topic_configs(peer: &mut Peer) -> Result<()> {
 async fn incremental_topic_configs(peer: &mut Peer) -> Result<()> {
     let keys: Option<&[&str]> = Some(&["retention.ms", "segment.ms", "cleanup.policy"]);
     for version in 0..=1 {
-        let topic = peer.topic(&format!("v{version}"), 1, &[("retention.ms", "5000")]).await?.name.0.to_string();
+        let topic = peer
+            .topic(&format!("v{version}"), 1, &[("retention.ms", "5000")])
+            .await?
+            .name
+            .0
+            .to_string();
         let cases: [(&str, &[Change]); 14] = [
             ("set", &[("segment.ms", SET, Some("7000"))]),
             ("set again", &[("segment.ms", SET, Some("8000"))]),
             ("delete", &[("segment.ms", DELETE, None)]),
             ("delete again", &[("segment.ms", DELETE, None)]),
-            ("delete with a value", &[("retention.ms", DELETE, Some("1"))]),
-            ("append to a default", &[("cleanup.policy", APPEND, Some("compact"))]),
-            ("append what is there", &[("cleanup.policy", APPEND, Some("compact"))]),
+            (
+                "delete with a value",
+                &[("retention.ms", DELETE, Some("1"))],
+            ),
+            (
+                "append to a default",
+                &[("cleanup.policy", APPEND, Some("compact"))],
+            ),
+            (
+                "append what is there",
+                &[("cleanup.policy", APPEND, Some("compact"))],
+            ),
             ("subtract", &[("cleanup.policy", SUBTRACT, Some("delete"))]),
-            ("subtract what is not there", &[("cleanup.policy", SUBTRACT, Some("delete"))]),
-            ("subtract the last", &[("cleanup.policy", SUBTRACT, Some("compact"))]),
-            ("append two", &[("cleanup.policy", APPEND, Some("compact,delete"))]),
-            ("set two, delete one", &[("retention.ms", SET, Some("1")), ("segment.ms", SET, Some("2")), ("cleanup.policy", DELETE, None)]),
-            ("set the default", &[("retention.ms", SET, Some("604800000"))]),
+            (
+                "subtract what is not there",
+                &[("cleanup.policy", SUBTRACT, Some("delete"))],
+            ),
+            (
+                "subtract the last",
+                &[("cleanup.policy", SUBTRACT, Some("compact"))],
+            ),
+            (
+                "append two",
+                &[("cleanup.policy", APPEND, Some("compact,delete"))],
+            ),
+            (
+                "set two, delete one",
+                &[
+                    ("retention.ms", SET, Some("1")),
+                    ("segment.ms", SET, Some("2")),
+                    ("cleanup.policy", DELETE, None),
+                ],
+            ),
+            (
+                "set the default",
+                &[("retention.ms", SET, Some("604800000"))],
+            ),
             ("no changes", &[]),
         ];
         for (what, changes) in cases {
             let request = change(TOPIC, &topic, changes);
-            peer.ask(&format!("{what}, only checked"), version, &request.clone().with_validate_only(true)).await?;
+            peer.ask(
+                &format!("{what}, only checked"),
+                version,
+                &request.clone().with_validate_only(true),
+            )
+            .await?;
             peer.ask(what, version, &request).await?;
             settle().await;
             let after = describe(TOPIC, &topic, keys).with_include_synonyms(true);
@@ -207,74 +329,166 @@ async fn incremental_topic_configs(peer: &mut Peer) -> Result<()> {
 async fn incremental_errors(peer: &mut Peer) -> Result<()> {
     let node = peer.node().to_string();
     for version in 0..=1 {
-        let topic = peer.topic(&format!("v{version}"), 1, &[]).await?.name.0.to_string();
+        let topic = peer
+            .topic(&format!("v{version}"), 1, &[])
+            .await?
+            .name
+            .0
+            .to_string();
         let cases: [(&str, &[Change]); 17] = [
             ("a bad number", &[("retention.ms", SET, Some("x"))]),
             ("out of range", &[("retention.ms", SET, Some("-2"))]),
             ("a bad policy", &[("cleanup.policy", SET, Some("forget"))]),
             ("an unknown key", &[("no.such.config", SET, Some("x"))]),
-            ("an unknown key deleted", &[("no.such.config", DELETE, None)]),
+            (
+                "an unknown key deleted",
+                &[("no.such.config", DELETE, None)],
+            ),
             ("an empty key", &[("", SET, Some("x"))]),
             ("set null", &[("retention.ms", SET, None)]),
             ("append null", &[("cleanup.policy", APPEND, None)]),
             ("append to a number", &[("retention.ms", APPEND, Some("1"))]),
-            ("subtract from a number", &[("retention.ms", SUBTRACT, Some("1"))]),
-            ("append a bad policy", &[("cleanup.policy", APPEND, Some("forget"))]),
+            (
+                "subtract from a number",
+                &[("retention.ms", SUBTRACT, Some("1"))],
+            ),
+            (
+                "append a bad policy",
+                &[("cleanup.policy", APPEND, Some("forget"))],
+            ),
             ("operation 9", &[("retention.ms", 9, Some("1"))]),
             ("operation -1", &[("retention.ms", -1, Some("1"))]),
-            ("a key twice", &[("retention.ms", SET, Some("1")), ("retention.ms", SET, Some("2"))]),
-            ("a key set and deleted", &[("retention.ms", SET, Some("1")), ("retention.ms", DELETE, None)]),
-            ("good and bad", &[("retention.ms", SET, Some("1")), ("segment.ms", SET, Some("x"))]),
-            ("set the policy to nothing", &[("cleanup.policy", SET, Some(""))]),
+            (
+                "a key twice",
+                &[
+                    ("retention.ms", SET, Some("1")),
+                    ("retention.ms", SET, Some("2")),
+                ],
+            ),
+            (
+                "a key set and deleted",
+                &[
+                    ("retention.ms", SET, Some("1")),
+                    ("retention.ms", DELETE, None),
+                ],
+            ),
+            (
+                "good and bad",
+                &[
+                    ("retention.ms", SET, Some("1")),
+                    ("segment.ms", SET, Some("x")),
+                ],
+            ),
+            (
+                "set the policy to nothing",
+                &[("cleanup.policy", SET, Some(""))],
+            ),
         ];
         for (what, changes) in cases {
-            peer.ask(what, version, &change(TOPIC, &topic, changes)).await?;
-            peer.ask(&format!("{what}, only checked"), version, &change(TOPIC, &topic, changes).with_validate_only(true)).await?;
+            peer.ask(what, version, &change(TOPIC, &topic, changes))
+                .await?;
+            peer.ask(
+                &format!("{what}, only checked"),
+                version,
+                &change(TOPIC, &topic, changes).with_validate_only(true),
+            )
+            .await?;
         }
         settle().await;
         let keys: Option<&[&str]> = Some(&["retention.ms", "segment.ms", "cleanup.policy"]);
-        peer.ask("after all of them", 4, &describe(TOPIC, &topic, keys)).await?;
+        peer.ask("after all of them", 4, &describe(TOPIC, &topic, keys))
+            .await?;
         for (kind, name) in [
-            (TOPIC, "nobody.made.this"), (TOPIC, "a b"), (TOPIC, ""), (BROKER, "99"), (BROKER, "me"), (LOGGER, "99"),
-            (LOGGER, ""), (99, "x"), (0, "x"), (3, "x"),
+            (TOPIC, "nobody.made.this"),
+            (TOPIC, "a b"),
+            (TOPIC, ""),
+            (BROKER, "99"),
+            (BROKER, "me"),
+            (LOGGER, "99"),
+            (LOGGER, ""),
+            (99, "x"),
+            (0, "x"),
+            (3, "x"),
         ] {
             let what = format!("type {kind} name {name:?}");
-            peer.ask(&what, version, &change(kind, name, &[("retention.ms", SET, Some("1"))])).await?;
+            peer.ask(
+                &what,
+                version,
+                &change(kind, name, &[("retention.ms", SET, Some("1"))]),
+            )
+            .await?;
         }
         let mut twice = change(TOPIC, &topic, &[("segment.ms", SET, Some("1"))]);
-        twice.resources.extend(change(TOPIC, &topic, &[("segment.ms", SET, Some("2"))]).resources);
+        twice
+            .resources
+            .extend(change(TOPIC, &topic, &[("segment.ms", SET, Some("2"))]).resources);
         peer.ask("a resource twice", version, &twice).await?;
         let mut both = change(TOPIC, "nobody.made.this", &[("segment.ms", SET, Some("1"))]);
-        both.resources.extend(change(BROKER, &node, &[("no.such.config", SET, Some("2"))]).resources);
+        both.resources
+            .extend(change(BROKER, &node, &[("no.such.config", SET, Some("2"))]).resources);
         peer.ask("two bad ones", version, &both).await?;
-        peer.ask("nothing", version, &IncrementalAlterConfigsRequest::default()).await?;
+        peer.ask(
+            "nothing",
+            version,
+            &IncrementalAlterConfigsRequest::default(),
+        )
+        .await?;
     }
     Ok(())
 }
 
 async fn incremental_broker_configs(peer: &mut Peer) -> Result<()> {
     let node = peer.node().to_string();
-    let keys: Option<&[&str]> = Some(&["log.retention.ms", "message.max.bytes", "num.partitions", "log.cleanup.policy"]);
+    let keys: Option<&[&str]> = Some(&[
+        "log.retention.ms",
+        "message.max.bytes",
+        "num.partitions",
+        "log.cleanup.policy",
+    ]);
     for version in 0..=1 {
         for (scope, name) in [("one broker", node.as_str()), ("all brokers", "")] {
             let cases: [(&str, &[Change]); 9] = [
                 ("a dynamic one", &[("log.retention.ms", SET, Some("90000"))]),
-                ("a second one", &[("message.max.bytes", SET, Some("2000000"))]),
+                (
+                    "a second one",
+                    &[("message.max.bytes", SET, Some("2000000"))],
+                ),
                 ("a read-only one", &[("broker.rack", SET, Some("r"))]),
-                ("the number of partitions", &[("num.partitions", SET, Some("3"))]),
+                (
+                    "the number of partitions",
+                    &[("num.partitions", SET, Some("3"))],
+                ),
                 ("a bad value", &[("log.retention.ms", SET, Some("x"))]),
                 ("an unknown one", &[("no.such.config", SET, Some("x"))]),
                 ("a unknown one deleted", &[("no.such.config", DELETE, None)]),
-                ("append to a list", &[("log.cleanup.policy", APPEND, Some("compact"))]),
-                ("all back", &[("log.retention.ms", DELETE, None), ("message.max.bytes", DELETE, None), ("log.cleanup.policy", DELETE, None), ("no.such.config", DELETE, None)]),
+                (
+                    "append to a list",
+                    &[("log.cleanup.policy", APPEND, Some("compact"))],
+                ),
+                (
+                    "all back",
+                    &[
+                        ("log.retention.ms", DELETE, None),
+                        ("message.max.bytes", DELETE, None),
+                        ("log.cleanup.policy", DELETE, None),
+                        ("no.such.config", DELETE, None),
+                    ],
+                ),
             ];
             for (what, changes) in cases {
                 let request = change(BROKER, name, changes);
-                peer.ask(&format!("{scope}: {what}, only checked"), version, &request.clone().with_validate_only(true)).await?;
-                peer.ask(&format!("{scope}: {what}"), version, &request).await?;
+                peer.ask(
+                    &format!("{scope}: {what}, only checked"),
+                    version,
+                    &request.clone().with_validate_only(true),
+                )
+                .await?;
+                peer.ask(&format!("{scope}: {what}"), version, &request)
+                    .await?;
                 settle().await;
                 let after = describe(BROKER, &node, keys).with_include_synonyms(true);
-                peer.ask(&format!("{scope}: after {what}"), 4, &after).await?;
+                peer.ask(&format!("{scope}: after {what}"), 4, &after)
+                    .await?;
             }
         }
     }
@@ -290,16 +504,29 @@ async fn incremental_loggers(peer: &mut Peer) -> Result<()> {
             ("no such level", &[("root", SET, Some("LOUD"))]),
             ("no such logger", &[("no.such.Logger", SET, Some("INFO"))]),
             ("root deleted", &[("root", DELETE, None)]),
-            ("no such logger deleted", &[("no.such.Logger", DELETE, None)]),
+            (
+                "no such logger deleted",
+                &[("no.such.Logger", DELETE, None)],
+            ),
             ("append", &[("root", APPEND, Some("INFO"))]),
             ("null", &[("root", SET, None)]),
             ("root as it was", &[("root", SET, Some("ERROR"))]),
         ];
         for (what, changes) in cases {
             let request = change(LOGGER, &node, changes);
-            peer.ask(&format!("{what}, only checked"), version, &request.clone().with_validate_only(true)).await?;
+            peer.ask(
+                &format!("{what}, only checked"),
+                version,
+                &request.clone().with_validate_only(true),
+            )
+            .await?;
             peer.ask(what, version, &request).await?;
-            peer.ask(&format!("after {what}"), 4, &describe(LOGGER, &node, Some(&["root"]))).await?;
+            peer.ask(
+                &format!("after {what}"),
+                4,
+                &describe(LOGGER, &node, Some(&["root"])),
+            )
+            .await?;
         }
     }
     Ok(())

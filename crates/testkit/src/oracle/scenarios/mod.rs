@@ -11,7 +11,7 @@ mod partitions;
 mod produce;
 mod produce_bad;
 mod producers;
-mod requests;
+pub mod requests;
 mod sessions;
 mod versions;
 

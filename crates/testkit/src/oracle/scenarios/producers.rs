@@ -1,7 +1,8 @@
 //! Idempotent producers: InitProducerId, sequences, DescribeProducers.
 use anyhow::Result;
 use kafka_protocol::messages::{
-    DescribeProducersRequest, InitProducerIdRequest, ProduceRequest, describe_producers_request::TopicRequest,
+    DescribeProducersRequest, InitProducerIdRequest, ProduceRequest,
+    describe_producers_request::TopicRequest,
 };
 
 use super::{
@@ -25,31 +26,66 @@ scenarios! {
 }
 
 async fn producer(peer: &mut Peer) -> Result<(i64, i16)> {
-    let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(60_000);
     let answer = peer.quietly(4, &request).await?;
     Ok((answer.producer_id.0, answer.producer_epoch))
 }
 
 /// A batch of `count` records from a producer.
-fn batch(peer: &Peer, topic: &Topic, version: i16, (id, epoch, sequence): (i64, i16, i32), count: usize) -> ProduceRequest {
-    let records = (0..count).map(|n| record("k", &format!("{sequence}+{n}"))).collect();
-    produce(version, topic, 0, RawBatch::new(peer.base_ms(), records).producer(id, epoch, sequence).encode())
+fn batch(
+    peer: &Peer,
+    topic: &Topic,
+    version: i16,
+    (id, epoch, sequence): (i64, i16, i32),
+    count: usize,
+) -> ProduceRequest {
+    let records = (0..count)
+        .map(|n| record("k", &format!("{sequence}+{n}")))
+        .collect();
+    produce(
+        version,
+        topic,
+        0,
+        RawBatch::new(peer.base_ms(), records)
+            .producer(id, epoch, sequence)
+            .encode(),
+    )
 }
 
-async fn send(peer: &mut Peer, topic: &Topic, what: &str, who: (i64, i16, i32), count: usize) -> Result<()> {
+async fn send(
+    peer: &mut Peer,
+    topic: &Topic,
+    what: &str,
+    who: (i64, i16, i32),
+    count: usize,
+) -> Result<()> {
     let request = batch(peer, topic, 9, who, count);
     peer.ask(what, 9, &request).await.map(drop)
 }
 
 async fn init_producer_id(peer: &mut Peer) -> Result<()> {
     for version in 0..=5 {
-        let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
-        peer.ask("an idempotent producer", version, &request).await?;
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(60_000);
+        peer.ask("an idempotent producer", version, &request)
+            .await?;
         let odd = request.clone().with_transaction_timeout_ms(-1);
-        peer.ask("a timeout that does not matter", version, &odd).await?;
+        peer.ask("a timeout that does not matter", version, &odd)
+            .await?;
         if version >= 3 {
-            let again = request.clone().with_producer_id(5.into()).with_producer_epoch(0);
-            peer.ask("an id of its own without a transactional id", version, &again).await?;
+            let again = request
+                .clone()
+                .with_producer_id(5.into())
+                .with_producer_epoch(0);
+            peer.ask(
+                "an id of its own without a transactional id",
+                version,
+                &again,
+            )
+            .await?;
             let half = request.clone().with_producer_id(5.into());
             peer.ask("an id without an epoch", version, &half).await?;
         }
@@ -64,7 +100,14 @@ async fn idempotent_duplicates(peer: &mut Peer) -> Result<()> {
         send(peer, &topic, &format!("batch {n}"), (id, epoch, n * 2), 2).await?;
     }
     for n in (0..7).rev() {
-        send(peer, &topic, &format!("batch {n} again"), (id, epoch, n * 2), 2).await?;
+        send(
+            peer,
+            &topic,
+            &format!("batch {n} again"),
+            (id, epoch, n * 2),
+            2,
+        )
+        .await?;
     }
     for version in 3..=13 {
         let request = batch(peer, &topic, version, (id, epoch, 12), 2);
@@ -72,11 +115,34 @@ async fn idempotent_duplicates(peer: &mut Peer) -> Result<()> {
         let request = batch(peer, &topic, version, (id, epoch, 0), 2);
         peer.ask("the first batch again", version, &request).await?;
     }
-    send(peer, &topic, "the last batch, one record shorter", (id, epoch, 12), 1).await?;
-    send(peer, &topic, "the last batch, one record longer", (id, epoch, 12), 3).await?;
-    send(peer, &topic, "the second half of the last batch", (id, epoch, 13), 1).await?;
+    send(
+        peer,
+        &topic,
+        "the last batch, one record shorter",
+        (id, epoch, 12),
+        1,
+    )
+    .await?;
+    send(
+        peer,
+        &topic,
+        "the last batch, one record longer",
+        (id, epoch, 12),
+        3,
+    )
+    .await?;
+    send(
+        peer,
+        &topic,
+        "the second half of the last batch",
+        (id, epoch, 13),
+        1,
+    )
+    .await?;
     send(peer, &topic, "the next batch", (id, epoch, 14), 1).await?;
-    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)])).await.map(drop)
+    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)]))
+        .await
+        .map(drop)
 }
 
 async fn idempotent_order(peer: &mut Peer) -> Result<()> {
@@ -85,10 +151,31 @@ async fn idempotent_order(peer: &mut Peer) -> Result<()> {
     send(peer, &topic, "sequence 0", (id, epoch, 0), 1).await?;
     send(peer, &topic, "a gap", (id, epoch, 2), 1).await?;
     send(peer, &topic, "the missing one", (id, epoch, 1), 1).await?;
-    send(peer, &topic, "a new epoch that starts at 5", (id, epoch + 1, 5), 1).await?;
-    send(peer, &topic, "a new epoch that starts at 0", (id, epoch + 1, 0), 1).await?;
+    send(
+        peer,
+        &topic,
+        "a new epoch that starts at 5",
+        (id, epoch + 1, 5),
+        1,
+    )
+    .await?;
+    send(
+        peer,
+        &topic,
+        "a new epoch that starts at 0",
+        (id, epoch + 1, 0),
+        1,
+    )
+    .await?;
     send(peer, &topic, "the old epoch", (id, epoch, 2), 1).await?;
-    send(peer, &topic, "the old epoch's first batch again", (id, epoch, 0), 1).await?;
+    send(
+        peer,
+        &topic,
+        "the old epoch's first batch again",
+        (id, epoch, 0),
+        1,
+    )
+    .await?;
     send(peer, &topic, "the new epoch goes on", (id, epoch + 1, 1), 1).await?;
     send(peer, &topic, "an epoch far ahead", (id, epoch + 100, 0), 1).await?;
     for version in [3, 7, 8, 13] {
@@ -104,28 +191,66 @@ async fn idempotent_wrap(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 1, &[]).await?;
     let (id, epoch) = producer(peer).await?;
     let last = i32::MAX;
-    send(peer, &topic, "an unknown producer close to the end", (id, epoch, last - 2), 2).await?;
+    send(
+        peer,
+        &topic,
+        "an unknown producer close to the end",
+        (id, epoch, last - 2),
+        2,
+    )
+    .await?;
     send(peer, &topic, "the batch over the end", (id, epoch, last), 3).await?;
     send(peer, &topic, "the same again", (id, epoch, last), 3).await?;
     send(peer, &topic, "and on", (id, epoch, 2), 1).await?;
     send(peer, &topic, "a gap after the end", (id, epoch, 9), 1).await?;
     let (id, epoch) = producer(peer).await?;
-    send(peer, &topic, "up to the end exactly", (id, epoch, last - 1), 2).await?;
+    send(
+        peer,
+        &topic,
+        "up to the end exactly",
+        (id, epoch, last - 1),
+        2,
+    )
+    .await?;
     send(peer, &topic, "a start at 0", (id, epoch, 0), 1).await?;
-    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)])).await.map(drop)
+    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)]))
+        .await
+        .map(drop)
 }
 
 async fn idempotent_unknown(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 1, &[]).await?;
     let (id, epoch) = producer(peer).await?;
-    send(peer, &topic, "an own id that starts at 3", (id, epoch, 3), 1).await?;
+    send(
+        peer,
+        &topic,
+        "an own id that starts at 3",
+        (id, epoch, 3),
+        1,
+    )
+    .await?;
     let (id, epoch) = producer(peer).await?;
     for version in [3, 8, 13] {
         let request = batch(peer, &topic, version, (id + 1_000_000, epoch, 0), 1);
-        peer.ask("an id that nobody gave out", version, &request).await?;
+        peer.ask("an id that nobody gave out", version, &request)
+            .await?;
     }
-    send(peer, &topic, "an id that nobody gave out, at 7", (id + 2_000_000, epoch, 7), 1).await?;
-    send(peer, &topic, "and again at 0", (id + 2_000_000, epoch, 0), 1).await?;
+    send(
+        peer,
+        &topic,
+        "an id that nobody gave out, at 7",
+        (id + 2_000_000, epoch, 7),
+        1,
+    )
+    .await?;
+    send(
+        peer,
+        &topic,
+        "and again at 0",
+        (id + 2_000_000, epoch, 0),
+        1,
+    )
+    .await?;
     send(peer, &topic, "with epoch 4 at 0", (id + 3_000_000, 4, 0), 1).await
 }
 
@@ -138,7 +263,9 @@ async fn idempotent_in_flight(peer: &mut Peer) -> Result<()> {
     peer.ask_together("all again", 9, &in_order).await?;
     let swapped: Vec<_> = [5, 7, 6, 7, 8].map(|n| at(peer, n)).into();
     peer.ask_together("one out of order", 9, &swapped).await?;
-    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)])).await.map(drop)
+    peer.ask("read back", 12, &fetch(12, &topic, &[wish(0, 0)]))
+        .await
+        .map(drop)
 }
 
 async fn idempotent_odd(peer: &mut Peer) -> Result<()> {
@@ -158,30 +285,66 @@ async fn idempotent_odd(peer: &mut Peer) -> Result<()> {
             peer.ask(what, version, &request).await?;
         }
         let records = vec![record("k", "v")];
-        let transactional = RawBatch { attributes: 0x10, ..RawBatch::new(peer.base_ms(), records) };
-        let request = produce(version, &topic, 0, transactional.producer(id, epoch, 0).encode());
-        peer.ask("a transactional batch without a transaction", version, &request).await?;
+        let transactional = RawBatch {
+            attributes: 0x10,
+            ..RawBatch::new(peer.base_ms(), records)
+        };
+        let request = produce(
+            version,
+            &topic,
+            0,
+            transactional.producer(id, epoch, 0).encode(),
+        );
+        peer.ask(
+            "a transactional batch without a transaction",
+            version,
+            &request,
+        )
+        .await?;
     }
-    peer.ask("what was stored", 12, &fetch(12, &topic, &[wish(0, 0)])).await.map(drop)
+    peer.ask("what was stored", 12, &fetch(12, &topic, &[wish(0, 0)]))
+        .await
+        .map(drop)
 }
 
 async fn describe_producers(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 2, &[]).await?;
     let ask = |name, partitions: Vec<i32>| {
-        DescribeProducersRequest::default()
-            .with_topics(vec![TopicRequest::default().with_name(name).with_partition_indexes(partitions)])
+        DescribeProducersRequest::default().with_topics(vec![
+            TopicRequest::default()
+                .with_name(name)
+                .with_partition_indexes(partitions),
+        ])
     };
-    peer.ask("nobody yet", 0, &ask(topic.name.clone(), vec![0, 1])).await?;
+    peer.ask("nobody yet", 0, &ask(topic.name.clone(), vec![0, 1]))
+        .await?;
     let (id, epoch) = producer(peer).await?;
     send(peer, &topic, "a batch", (id, epoch, 0), 3).await?;
     let plain = RawBatch::new(peer.base_ms(), vec![record("k", "v")]).encode();
-    peer.ask("a batch without producer", 9, &produce(9, &topic, 1, plain)).await?;
-    peer.ask("one producer", 0, &ask(topic.name.clone(), vec![0, 1])).await?;
+    peer.ask("a batch without producer", 9, &produce(9, &topic, 1, plain))
+        .await?;
+    peer.ask("one producer", 0, &ask(topic.name.clone(), vec![0, 1]))
+        .await?;
     send(peer, &topic, "a new epoch", (id, epoch + 1, 0), 2).await?;
-    peer.ask("the same producer", 0, &ask(topic.name.clone(), vec![0])).await?;
-    peer.ask("no partitions", 0, &ask(topic.name.clone(), vec![])).await?;
-    peer.ask("partitions that are not", 0, &ask(topic.name.clone(), vec![2, -1])).await?;
-    peer.ask("an unknown topic", 0, &ask(named("nobody.made.this"), vec![0])).await?;
-    peer.ask("an impossible name", 0, &ask(named("a b"), vec![0])).await?;
-    peer.ask("nothing", 0, &DescribeProducersRequest::default()).await.map(drop)
+    peer.ask("the same producer", 0, &ask(topic.name.clone(), vec![0]))
+        .await?;
+    peer.ask("no partitions", 0, &ask(topic.name.clone(), vec![]))
+        .await?;
+    peer.ask(
+        "partitions that are not",
+        0,
+        &ask(topic.name.clone(), vec![2, -1]),
+    )
+    .await?;
+    peer.ask(
+        "an unknown topic",
+        0,
+        &ask(named("nobody.made.this"), vec![0]),
+    )
+    .await?;
+    peer.ask("an impossible name", 0, &ask(named("a b"), vec![0]))
+        .await?;
+    peer.ask("nothing", 0, &DescribeProducersRequest::default())
+        .await
+        .map(drop)
 }

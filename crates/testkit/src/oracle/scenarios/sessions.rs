@@ -30,20 +30,30 @@ async fn filled(peer: &mut Peer, version: i16) -> Result<Topic> {
 
 async fn add(peer: &mut Peer, topic: &Topic, partition: i32) -> Result<()> {
     let batch = RawBatch::new(peer.base_ms(), vec![record("k", "v")]).encode();
-    peer.quietly(9, &produce(9, topic, partition, batch)).await.map(drop)
+    peer.quietly(9, &produce(9, topic, partition, batch))
+        .await
+        .map(drop)
 }
 
 fn within(version: i16, topic: &Topic, (id, epoch): (i32, i32), wishes: &[Wish]) -> FetchRequest {
-    fetch(version, topic, wishes).with_session_id(id).with_session_epoch(epoch)
+    fetch(version, topic, wishes)
+        .with_session_id(id)
+        .with_session_epoch(epoch)
 }
 
 fn forgets(version: i16, topic: &Topic, partitions: Vec<i32>) -> Vec<ForgottenTopic> {
     let forgotten = ForgottenTopic::default().with_partitions(partitions);
-    vec![if version >= 13 { forgotten.with_topic_id(topic.id) } else { forgotten.with_topic(topic.name.clone()) }]
+    vec![if version >= 13 {
+        forgotten.with_topic_id(topic.id)
+    } else {
+        forgotten.with_topic(topic.name.clone())
+    }]
 }
 
 async fn create(peer: &mut Peer, version: i16, topic: &Topic, wishes: &[Wish]) -> Result<i32> {
-    let answer = peer.ask("create", version, &within(version, topic, (0, 0), wishes)).await?;
+    let answer = peer
+        .ask("create", version, &within(version, topic, (0, 0), wishes))
+        .await?;
     Ok(answer.context("the session was not created")?.session_id)
 }
 
@@ -51,22 +61,86 @@ async fn session_life(peer: &mut Peer) -> Result<()> {
     for version in VERSIONS {
         let topic = filled(peer, version).await?;
         let id = create(peer, version, &topic, &[wish(0, 0), wish(1, 0)]).await?;
-        peer.ask("the same again, unchanged", version, &within(version, &topic, (id, 1), &[])).await?;
-        peer.ask("both read", version, &within(version, &topic, (id, 2), &[wish(0, 1), wish(1, 1)])).await?;
-        peer.ask("nothing new", version, &within(version, &topic, (id, 3), &[])).await?;
+        peer.ask(
+            "the same again, unchanged",
+            version,
+            &within(version, &topic, (id, 1), &[]),
+        )
+        .await?;
+        peer.ask(
+            "both read",
+            version,
+            &within(version, &topic, (id, 2), &[wish(0, 1), wish(1, 1)]),
+        )
+        .await?;
+        peer.ask(
+            "nothing new",
+            version,
+            &within(version, &topic, (id, 3), &[]),
+        )
+        .await?;
         add(peer, &topic, 1).await?;
-        peer.ask("one has news", version, &within(version, &topic, (id, 4), &[])).await?;
-        let forget = within(version, &topic, (id, 5), &[]).with_forgotten_topics_data(forgets(version, &topic, vec![1]));
+        peer.ask(
+            "one has news",
+            version,
+            &within(version, &topic, (id, 4), &[]),
+        )
+        .await?;
+        let forget = within(version, &topic, (id, 5), &[]).with_forgotten_topics_data(forgets(
+            version,
+            &topic,
+            vec![1],
+        ));
         peer.ask("that one is forgotten", version, &forget).await?;
-        peer.ask("nothing left", version, &within(version, &topic, (id, 6), &[])).await?;
-        peer.ask("it is added again", version, &within(version, &topic, (id, 7), &[wish(1, 1)])).await?;
-        peer.ask("beyond the end", version, &within(version, &topic, (id, 8), &[wish(0, 99)])).await?;
-        peer.ask("an error is told again", version, &within(version, &topic, (id, 9), &[])).await?;
-        peer.ask("close, with a last fetch", version, &within(version, &topic, (id, -1), &[wish(0, 0)])).await?;
-        peer.ask("after the close", version, &within(version, &topic, (id, 10), &[])).await?;
+        peer.ask(
+            "nothing left",
+            version,
+            &within(version, &topic, (id, 6), &[]),
+        )
+        .await?;
+        peer.ask(
+            "it is added again",
+            version,
+            &within(version, &topic, (id, 7), &[wish(1, 1)]),
+        )
+        .await?;
+        peer.ask(
+            "beyond the end",
+            version,
+            &within(version, &topic, (id, 8), &[wish(0, 99)]),
+        )
+        .await?;
+        peer.ask(
+            "an error is told again",
+            version,
+            &within(version, &topic, (id, 9), &[]),
+        )
+        .await?;
+        peer.ask(
+            "close, with a last fetch",
+            version,
+            &within(version, &topic, (id, -1), &[wish(0, 0)]),
+        )
+        .await?;
+        peer.ask(
+            "after the close",
+            version,
+            &within(version, &topic, (id, 10), &[]),
+        )
+        .await?;
         let id = create(peer, version, &topic, &[wish(0, 0)]).await?;
-        peer.ask("replace by a new one", version, &within(version, &topic, (id, 0), &[wish(1, 0)])).await?;
-        peer.ask("the old one", version, &within(version, &topic, (id, 1), &[])).await?;
+        peer.ask(
+            "replace by a new one",
+            version,
+            &within(version, &topic, (id, 0), &[wish(1, 0)]),
+        )
+        .await?;
+        peer.ask(
+            "the old one",
+            version,
+            &within(version, &topic, (id, 1), &[]),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -75,15 +149,51 @@ async fn session_errors(peer: &mut Peer) -> Result<()> {
     for version in VERSIONS {
         let topic = filled(peer, version).await?;
         let id = create(peer, version, &topic, &[wish(0, 0)]).await?;
-        peer.ask("an epoch too far", version, &within(version, &topic, (id, 2), &[])).await?;
-        peer.ask("the right epoch, after all", version, &within(version, &topic, (id, 1), &[])).await?;
-        peer.ask("the same epoch again", version, &within(version, &topic, (id, 1), &[])).await?;
-        peer.ask("epoch -2", version, &within(version, &topic, (id, -2), &[])).await?;
+        peer.ask(
+            "an epoch too far",
+            version,
+            &within(version, &topic, (id, 2), &[]),
+        )
+        .await?;
+        peer.ask(
+            "the right epoch, after all",
+            version,
+            &within(version, &topic, (id, 1), &[]),
+        )
+        .await?;
+        peer.ask(
+            "the same epoch again",
+            version,
+            &within(version, &topic, (id, 1), &[]),
+        )
+        .await?;
+        peer.ask("epoch -2", version, &within(version, &topic, (id, -2), &[]))
+            .await?;
         let other = if id == 12345 { 54321 } else { 12345 };
-        peer.ask("a session that is not", version, &within(version, &topic, (other, 1), &[])).await?;
-        peer.ask("session 0, epoch 1", version, &within(version, &topic, (0, 1), &[wish(0, 0)])).await?;
-        peer.ask("session 0, epoch -1", version, &within(version, &topic, (0, -1), &[wish(0, 0)])).await?;
-        peer.ask("an empty session", version, &within(version, &topic, (0, 0), &[])).await?;
+        peer.ask(
+            "a session that is not",
+            version,
+            &within(version, &topic, (other, 1), &[]),
+        )
+        .await?;
+        peer.ask(
+            "session 0, epoch 1",
+            version,
+            &within(version, &topic, (0, 1), &[wish(0, 0)]),
+        )
+        .await?;
+        peer.ask(
+            "session 0, epoch -1",
+            version,
+            &within(version, &topic, (0, -1), &[wish(0, 0)]),
+        )
+        .await?;
+        peer.ask(
+            "an empty session",
+            version,
+            &within(version, &topic, (0, 0), &[]),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -93,17 +203,30 @@ async fn session_topics(peer: &mut Peer) -> Result<()> {
         let topic = filled(peer, version).await?;
         let nobody = unknown("nobody.made.this");
         let mut request = within(version, &topic, (0, 0), &[wish(0, 0), wish(9, 0)]);
-        request.topics.extend(within(version, &nobody, (0, 0), &[wish(0, 0)]).topics);
+        request
+            .topics
+            .extend(within(version, &nobody, (0, 0), &[wish(0, 0)]).topics);
         let answer = peer.ask("known and unknown", version, &request).await?;
         let id = answer.context("no answer")?.session_id;
         if id == 0 {
             continue;
         }
-        peer.ask("again", version, &within(version, &topic, (id, 1), &[])).await?;
-        let forget = within(version, &topic, (id, 2), &[]).with_forgotten_topics_data(forgets(version, &nobody, vec![0]));
-        peer.ask("the unknown is forgotten", version, &forget).await?;
-        let forget = within(version, &topic, (id, 3), &[]).with_forgotten_topics_data(forgets(version, &topic, vec![9, 77]));
-        peer.ask("the missing partition is forgotten", version, &forget).await?;
+        peer.ask("again", version, &within(version, &topic, (id, 1), &[]))
+            .await?;
+        let forget = within(version, &topic, (id, 2), &[]).with_forgotten_topics_data(forgets(
+            version,
+            &nobody,
+            vec![0],
+        ));
+        peer.ask("the unknown is forgotten", version, &forget)
+            .await?;
+        let forget = within(version, &topic, (id, 3), &[]).with_forgotten_topics_data(forgets(
+            version,
+            &topic,
+            vec![9, 77],
+        ));
+        peer.ask("the missing partition is forgotten", version, &forget)
+            .await?;
     }
     Ok(())
 }

@@ -25,15 +25,30 @@ async fn api_versions(peer: &mut Peer) -> Result<()> {
 }
 
 async fn api_versions_client_names(peer: &mut Peer) -> Result<()> {
-    let names = [("", "1"), ("a", ""), ("-a", "1"), ("a b", "1"), ("a.b-c9", "1.0-SNAPSHOT"), ("ü", "1"), ("a", "1.")];
+    let names = [
+        ("", "1"),
+        ("a", ""),
+        ("-a", "1"),
+        ("a b", "1"),
+        ("a.b-c9", "1.0-SNAPSHOT"),
+        ("ü", "1"),
+        ("a", "1."),
+    ];
     for (name, release) in names {
         for version in 3..=4 {
             let request = ApiVersionsRequest::default()
                 .with_client_software_name(text(name))
                 .with_client_software_version(text(release));
             let answer = peer.quietly(version, &request).await?;
-            let brief = answer.with_api_keys(vec![]).with_supported_features(vec![]).with_finalized_features(vec![]);
-            peer.write_down(&format!("ApiVersions: name {name:?}, version {release:?}"), version, &brief);
+            let brief = answer
+                .with_api_keys(vec![])
+                .with_supported_features(vec![])
+                .with_finalized_features(vec![]);
+            peer.write_down(
+                &format!("ApiVersions: name {name:?}, version {release:?}"),
+                version,
+                &brief,
+            );
         }
     }
     Ok(())
@@ -41,8 +56,10 @@ async fn api_versions_client_names(peer: &mut Peer) -> Result<()> {
 
 async fn api_versions_downgrade(peer: &mut Peer) -> Result<()> {
     for version in [5, 9, 127, -1] {
-        peer.ask_raw("an unknown version", (18, version, 2), b"\x02a\x021\x00").await?;
+        peer.ask_raw("an unknown version", (18, version, 2), b"\x02a\x021\x00")
+            .await?;
     }
-    peer.ask_raw("version 3 with an empty body", (18, 3, 2), b"").await?;
+    peer.ask_raw("version 3 with an empty body", (18, 3, 2), b"")
+        .await?;
     Ok(())
 }
