@@ -102,7 +102,9 @@ pub trait Bucket: Send + Sync + 'static {
     /// Deletes; absent objects are no error. Idempotent. After an error any subset may be gone.
     async fn delete(&self, keys: &[String]) -> Result<(), BlobError>;
 
-    /// Stores `bytes` if the condition holds at that moment, atomically. For `cluster.json` only.
+    /// Stores `bytes` if the condition holds at that moment, atomically. For `cluster.json` only. Content should never repeat (name
+    /// the writer and a number in it): on S3 a tag is a hash of the content, and content is how a writer that got no answer
+    /// finds out that it has won. `Maybe`: read the object and decide.
     /// A store that cannot answers [`BlobError::Definite`]; it is probed at the start.
     async fn put_if(&self, key: &str, bytes: Bytes, expect: Expect) -> Result<PutIf, BlobError>;
 }

@@ -1,12 +1,17 @@
 use std::sync::Arc;
 
-use sh_blob::{Bucket, MemoryBucket, conformance::conformance};
+use sh_blob::{
+    Bucket, MemoryBucket,
+    conformance::{conformance, far_ranges_are_of_one_content},
+};
 
 use crate::world;
 
 #[tokio::test]
 async fn memory_keeps_every_promise() {
-    conformance(Arc::new(MemoryBucket::new(&world::env()))).await;
+    let bucket = Arc::new(MemoryBucket::new(&world::env()));
+    conformance(bucket.clone()).await;
+    far_ranges_are_of_one_content(bucket).await;
 }
 
 #[tokio::test]

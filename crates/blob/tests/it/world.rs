@@ -45,3 +45,11 @@ pub fn env() -> Env {
         rng: world,
     }
 }
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests against real servers are bounded in real time"
+)]
+pub fn real_now() -> std::time::Instant {
+    std::time::Instant::now()
+}
