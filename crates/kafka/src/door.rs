@@ -9,10 +9,11 @@ use crate::{
     api,
     connection::{Answering, Limits, Service},
     frames::{Closing, Incoming},
+    sessions::Sessions,
 };
 
 /// Memory that is held for a request's frame.
-pub type Charge = ();
+pub type Charge = Arc<sh_node::Charge>;
 
 /// The settings of the door. Names in parentheses are Kafka's.
 #[derive(Clone, Debug)]
@@ -53,11 +54,17 @@ pub struct Door(Arc<Inner>);
 pub struct Inner {
     pub node: Node,
     pub config: DoorConfig,
+    pub sessions: Sessions,
 }
 
 impl Door {
     pub fn new(node: Node, config: DoorConfig) -> Door {
-        Door(Arc::new(Inner { node, config }))
+        let sessions = Sessions::new(config.fetch_sessions_max);
+        Door(Arc::new(Inner {
+            node,
+            config,
+            sessions,
+        }))
     }
 }
 
@@ -108,7 +115,9 @@ impl Service for Session {
     type Charge = Charge;
     type Request = api::Opened;
 
-    async fn reserve(&self, _frame_bytes: usize) {}
+    async fn reserve(&self, frame_bytes: usize) -> Charge {
+        self.door.node.reserve(frame_bytes).await
+    }
 
     fn open(&self, incoming: Incoming<Charge>) -> Result<api::Opened, Closing> {
         api::open(self.ctx(&incoming.header), incoming)

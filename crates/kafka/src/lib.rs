@@ -11,6 +11,7 @@ pub mod errors;
 pub mod frames;
 mod queue;
 mod server;
+pub mod sessions;
 
 pub use door::{Ctx, Door, DoorConfig};
 pub use server::serve;

@@ -28,10 +28,11 @@ pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
 pub use configs::{ConfigResource, ResourceKind};
 pub use metadata::TopicView;
+pub use lookup::TopicChoice;
 pub use fetch::{FetchPartition, FetchPlan, Fetched, Records};
 pub use offsets::{FoundOffset, OffsetSpec, PartitionChoice};
 pub use produce::{
-    Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored, TopicChoice,
+    Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored,
 };
 pub use sh_log::{Ack, Charge, Ends, ProducerState, StoredBatch};
 pub use topic::{Topic, TopicRow, TopicSettings};

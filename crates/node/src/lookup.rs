@@ -1,9 +1,28 @@
 //! Finding the topic that a caller names.
 use std::sync::Arc;
 
-use sh_base::{ErrorCode, Failure, PartitionIndex, TopicName};
+use sh_base::{ErrorCode, Failure, PartitionIndex, TopicId, TopicName};
 
-use crate::{Caller, Node, Topic, TopicChoice};
+use crate::{Caller, Node, Topic};
+
+/// How a caller names a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TopicChoice {
+    /// As the caller wrote it; perhaps not a legal name.
+    Name(String),
+    Id(TopicId),
+}
+
+impl TopicChoice {
+    /// A topic that was found, and then found to be deleted.
+    pub(crate) fn deleted(&self) -> Failure {
+        let code = match self {
+            TopicChoice::Name(_) => ErrorCode::UnknownTopicOrPartition,
+            TopicChoice::Id(_) => ErrorCode::UnknownTopicId,
+        };
+        Failure::new(code, "the topic was deleted")
+    }
+}
 
 impl Node {
     /// The topic, from the cache or the store. A name that is not legal is INVALID_TOPIC_EXCEPTION.

@@ -3,21 +3,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sh_base::{
-    ErrorCode, Failure, Offset, PartitionIndex, TopicId,
+    ErrorCode, Failure, Offset, PartitionIndex,
     batch::{Batch, Invalid, RecordError, TimestampType, ValidateRules},
 };
 use sh_log::{Ack, Append, Charge, Ticket};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Caller, Node, Operation, Resource, Topic, lookup::check_partition};
-
-/// How a caller names a topic.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TopicChoice {
-    /// As the caller wrote it; perhaps not a legal name.
-    Name(String),
-    Id(TopicId),
-}
+use crate::{Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition};
 
 /// Batches to write, of one request.
 #[derive(Debug)]

@@ -7,10 +7,20 @@
 //! Two APIs carry records and have their own form: Produce starts in the order of the requests and is answered later, Fetch is
 //! answered with slices of the cache.
 mod api_versions;
+mod describe_producers;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+pub mod names;
+mod offset_for_leader_epoch;
+mod produce;
 
+use futures::FutureExt;
 use kafka_protocol::{messages::*, protocol::Request};
 use sh_wire::{ApiKey, RequestHeader, decode_request, encode_response};
+use tokio::time::Instant;
 
+use self::produce::OpenedProduce;
 use crate::{
     connection::Answering,
     door::{Charge, Ctx},
@@ -58,6 +68,10 @@ macro_rules! apis {
 
 apis! {
     ApiVersionsRequest, 0..=4, api_versions;
+    ListOffsetsRequest, 1..=10, list_offsets;
+    InitProducerIdRequest, 0..=5, init_producer_id;
+    OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch;
+    DescribeProducersRequest, 0..=0, describe_producers;
 }
 
 /// `XRequest` without its ending.
@@ -66,41 +80,91 @@ const fn api_name(request: &'static str) -> &'static str {
     name
 }
 
+/// The two that carry records. Produce is advertised from version 0 and served from 3, as by Apache Kafka: old librdkafka turns
+/// compression off where it does not see version 0 (KIP-896).
+const RECORDS: &[Api] = &[
+    Api {
+        key: ProduceRequest::KEY,
+        name: "Produce",
+        min: 0,
+        max: 13,
+    },
+    Api {
+        key: FetchRequest::KEY,
+        name: "Fetch",
+        min: 4,
+        max: 18,
+    },
+];
+const PRODUCE_SERVED_SINCE: i16 = 3;
+
+fn all() -> impl Iterator<Item = &'static Api> {
+    RECORDS.iter().chain(PLAIN)
+}
+
 /// All that is served, by key: the answer to ApiVersions.
 pub fn served() -> Vec<Api> {
-    let mut all = PLAIN.to_vec();
+    let mut all: Vec<Api> = all().copied().collect();
     all.sort_by_key(|api| api.key);
     all
 }
 
 /// A request of a version that is served, ready to start.
-pub enum Opened {
+pub struct Opened {
+    api: &'static Api,
+    kind: Kind,
+}
+
+enum Kind {
     Plain(Ctx, Incoming<Charge>),
+    Fetch(Ctx, Incoming<Charge>),
+    Produce(Box<OpenedProduce>),
     /// ApiVersions at a version from the future.
     Downgrade(RequestHeader),
 }
 
-/// Opens a request of any kind. An unknown key or version ends the connection, as with Apache Kafka; only ApiVersions says what would
-/// have been understood.
+/// Opens a request of any kind. An unknown key or version ends the connection, as with Apache Kafka; only ApiVersions says what
+/// would have been understood.
 pub fn open(ctx: Ctx, incoming: Incoming<Charge>) -> Result<Opened, Closing> {
-    let RequestHeader { api, version, .. } = incoming.header;
-    match PLAIN.iter().find(|served| served.key == api as i16) {
-        Some(served) if served.speaks(version) => Ok(Opened::Plain(ctx, incoming)),
-        Some(_) if api == ApiKey::ApiVersions => Ok(Opened::Downgrade(incoming.header)),
-        _ => Err(Closing::Unsupported { api, version }),
-    }
+    let RequestHeader {
+        api: key, version, ..
+    } = incoming.header;
+    let unsupported = Closing::Unsupported { api: key, version };
+    let Some(api) = all().find(|api| api.key == key as i16) else {
+        return Err(unsupported);
+    };
+    let kind = match key {
+        ApiKey::ApiVersions if !api.speaks(version) => Kind::Downgrade(incoming.header),
+        _ if !api.speaks(version) => return Err(unsupported),
+        ApiKey::Produce if version < PRODUCE_SERVED_SINCE => return Err(unsupported),
+        ApiKey::Produce => Kind::Produce(Box::new(produce::open(ctx, incoming)?)),
+        ApiKey::Fetch => Kind::Fetch(ctx, incoming),
+        _ => Kind::Plain(ctx, incoming),
+    };
+    Ok(Opened { api, kind })
 }
 
 impl Opened {
+    /// Produce requests of a connection run at the same time.
     pub fn runs_ahead(&self) -> bool {
-        false
+        matches!(&self.kind, Kind::Produce(produce) if produce.runs_ahead())
     }
 
     pub fn start(self) -> Answering {
-        match self {
-            Opened::Plain(ctx, incoming) => start_plain(ctx, incoming),
-            Opened::Downgrade(header) => Box::pin(async move { api_versions::downgrade(&header) }),
-        }
+        let api = self.api.name;
+        metrics::counter!("streamhouse_kafka_requests_total", "api" => api).increment(1);
+        let since = Instant::now();
+        let answering = match self.kind {
+            Kind::Fetch(ctx, incoming) => fetch::start(ctx, incoming),
+            Kind::Plain(ctx, incoming) => start_plain(ctx, incoming),
+            Kind::Produce(produce) => produce.start(),
+            Kind::Downgrade(header) => Box::pin(async move { api_versions::downgrade(&header) }),
+        };
+        let took = move || {
+            metrics::histogram!("streamhouse_kafka_request_seconds", "api" => api)
+                .record(since.elapsed());
+        };
+        Box::pin(answering.inspect(move |_| took()))
     }
 }
 
