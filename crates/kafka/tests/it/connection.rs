@@ -79,7 +79,13 @@ impl Puppet {
     }
 
     fn answer(&self, id: i32) {
-        self.finish(id, Ok(vec![Bytes::from(format!("<{id}")), Bytes::from_static(b">")]));
+        self.finish(
+            id,
+            Ok(vec![
+                Bytes::from(format!("<{id}")),
+                Bytes::from_static(b">"),
+            ]),
+        );
     }
 
     fn finish(&self, id: i32, outcome: Result<Vec<Bytes>, Closing>) {
@@ -111,7 +117,12 @@ fn connect(limits: Limits) -> Client {
     let puppet = Puppet::default();
     let (stop, stopped) = watch::channel(false);
     let connection = tokio::spawn(run(read, write, puppet.clone(), limits, stopped));
-    Client { stream, puppet, stop, connection }
+    Client {
+        stream,
+        puppet,
+        stop,
+        connection,
+    }
 }
 
 fn frame(key: i16, id: i32, body: usize) -> BytesMut {
@@ -154,7 +165,11 @@ async fn produce_requests_run_side_by_side_and_are_answered_in_order() {
     for id in 1..=3 {
         client.send(PRODUCE, id).await;
     }
-    assert_eq!(client.puppet.started().await, [1, 2, 3], "nobody waited for an answer");
+    assert_eq!(
+        client.puppet.started().await,
+        [1, 2, 3],
+        "nobody waited for an answer"
+    );
     client.puppet.answer(3);
     client.puppet.answer(1);
     client.expect("<1>").await;
@@ -191,11 +206,18 @@ async fn a_request_without_an_answer_leaves_no_byte_on_the_wire() {
 
 #[tokio::test]
 async fn a_full_pipeline_is_not_read_and_its_memory_is_given_back() {
-    let mut client = connect(Limits { pipeline_bytes_max: 300, ..limits() });
+    let mut client = connect(Limits {
+        pipeline_bytes_max: 300,
+        ..limits()
+    });
     for id in 1..=9 {
         client.send(PRODUCE, id).await;
     }
-    assert_eq!(client.puppet.started().await, [1, 2, 3], "110 bytes each, up to 300 or one more");
+    assert_eq!(
+        client.puppet.started().await,
+        [1, 2, 3],
+        "110 bytes each, up to 300 or one more"
+    );
     client.puppet.answer(1);
     client.expect("<1>").await;
     assert_eq!(client.puppet.started().await, [1, 2, 3, 4]);
@@ -222,7 +244,10 @@ async fn frames_that_are_none_end_the_connection() {
     ] {
         let mut client = connect(limits());
         client.stream.write_all(bytes).await.unwrap();
-        assert!(matches!(client.ended().await, Err(Closing::Wire(_))), "{bytes:?}");
+        assert!(
+            matches!(client.ended().await, Err(Closing::Wire(_))),
+            "{bytes:?}"
+        );
     }
 }
 
@@ -254,10 +279,19 @@ async fn a_connection_that_waits_for_an_answer_is_not_idle() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stops_inside_a_frame_does_not_keep_its_memory() {
     let mut client = connect(limits());
-    client.stream.write_all(&frame(PRODUCE, 1, 100)[..50]).await.unwrap();
+    client
+        .stream
+        .write_all(&frame(PRODUCE, 1, 100)[..50])
+        .await
+        .unwrap();
     let strings = client.puppet.0.clone();
-    let Client { stream, connection, .. } = client;
-    assert!(matches!(connection.await.unwrap(), Err(Closing::Stalled(_))));
+    let Client {
+        stream, connection, ..
+    } = client;
+    assert!(matches!(
+        connection.await.unwrap(),
+        Err(Closing::Stalled(_))
+    ));
     assert_eq!(strings.reserved.load(Ordering::Relaxed), 0);
     drop(stream);
 }
