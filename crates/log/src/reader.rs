@@ -1,15 +1,11 @@
 //! The read side of the log: one handle over index, cache, feed and waiters.
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+    sync::{Arc, OnceLock}, time::Duration};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use sh_base::{Env, Failure, Incarnation, ObjectId, Offset, TopicPartition};
 use sh_blob::Bucket;
-use sh_meta::{FeedEntry, Key, MetaStore, Row};
+use sh_meta::{FeedEntry, MetaStore};
 use tokio::{
     sync::{Semaphore, broadcast},
     time::sleep,
@@ -19,11 +15,11 @@ pub use crate::read::{ReadAnswer, ReadError, ReadRequest, StoredBatch};
 pub use crate::wait::Waiter;
 use crate::{
     cache::{Age, ObjectCache},
-    codec::Malformed,
     follow::Follower,
-    index::{Index, Known, PartChange, View, scan},
+    hints::Hints,
+    index::{Index, Known, View, scan},
     object::RunBytes,
-    row::{Extent, Head},
+    row::Head,
     wait::Waiters,
 };
 
@@ -57,10 +53,11 @@ impl Default for ReadConfig {
 const TAIL_AGE: Duration = Duration::from_secs(5);
 /// Reading ahead is for a few at a time; it must not take the bucket away from those who wait.
 const FETCHES_AHEAD: usize = 4;
-/// Places where readers will go on that are remembered.
-const HINTS_MAX: usize = 16 * 1024;
 /// Head changes kept for listeners that are slow; who loses some is told so.
 const HEADS_KEPT: usize = 4096;
+
+/// Called with every entry of the feed that is heard of.
+pub type EntryListener = Arc<dyn Fn(&FeedEntry) + Send + Sync>;
 
 /// The read side. A cheap handle; all clones are one.
 #[derive(Clone)]
@@ -74,11 +71,12 @@ pub(crate) struct Inner {
     pub(crate) index: Index,
     pub(crate) hints: Mutex<Hints>,
     pub(crate) fetches_ahead: Arc<Semaphore>,
-    env: Env,
+    pub(crate) env: Env,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) heads: broadcast::Sender<HeadChange>,
+    pub(crate) listener: OnceLock<EntryListener>,
     config: ReadConfig,
     follower: Follower,
-    waiters: Arc<Waiters>,
-    heads: broadcast::Sender<HeadChange>,
 }
 
 /// A head that was written, here or elsewhere. They may come in any order; the highest version is the newest.
@@ -126,12 +124,13 @@ impl Reader {
     ) -> Reader {
         let inner = Inner {
             cache: ObjectCache::new(bucket, config.cache_bytes),
-            index: Index::new(store.clone(), env.clone(), config.index_extents),
+            index: Index::new(store.clone(), config.index_extents),
             hints: Mutex::default(),
             fetches_ahead: Arc::new(Semaphore::new(FETCHES_AHEAD)),
             follower: Follower::new(store.clone(), env.clone(), me),
             waiters: Arc::default(),
             heads: broadcast::channel(HEADS_KEPT).0,
+            listener: OnceLock::new(),
             store,
             env,
             config,
@@ -145,6 +144,11 @@ impl Reader {
     pub fn hear(&self, entry: &FeedEntry) {
         self.inner.follower.heard(entry);
         self.inner.apply(entry);
+    }
+
+    /// Calls `listener` with every entry from now on, own ones too. There is one listener; a second one is ignored.
+    pub fn on_entry(&self, listener: EntryListener) {
+        let _ = self.inner.listener.set(listener);
     }
 
     /// Keeps the bytes of an own window, so that reading it never asks the bucket: (start in the object, its batches).
@@ -255,119 +259,5 @@ impl Inner {
             }
         }
         sleep(poll_waiting).await;
-    }
-
-    fn apply(&self, entry: &FeedEntry) {
-        for (tp, part) in parts_of(entry) {
-            match self.apply_part(tp, part) {
-                Ok(next) => self.waiters.wake(&tp, next),
-                Err(error) => {
-                    tracing::error!(partition = ?tp, %error, "a change that cannot be read; reading the store anew");
-                    self.index.forget(&tp);
-                    self.waiters.wake(&tp, Offset::MAX);
-                }
-            }
-        }
-    }
-
-    /// Returns what the waiters of the partition are told: its next offset.
-    fn apply_part(&self, tp: TopicPartition, part: Part<'_>) -> Result<Offset, Malformed> {
-        let headless = Malformed("change of a partition without its head");
-        let (version, row) = part.head.ok_or(headless)?;
-        let head = Arc::new(scan::head_of(&row)?);
-        if self.index.wants(&tp) {
-            let change = PartChange {
-                version,
-                head: head.clone(),
-                extents: decode_extents(&part.extents, version)?,
-            };
-            self.index.hear(&tp, change);
-        }
-        let next = if head.deleted {
-            Offset::MAX
-        } else {
-            head.next_offset
-        };
-        // No listener is no error.
-        let _ = self.heads.send(HeadChange {
-            partition: tp,
-            version,
-            head,
-        });
-        Ok(next)
-    }
-}
-
-/// What one entry says of one partition.
-#[derive(Default)]
-struct Part<'a> {
-    head: Option<(u64, Row)>,
-    extents: Vec<ExtentChange<'a>>,
-}
-
-/// Base offset, row version, value.
-type ExtentChange<'a> = (Offset, u64, Option<&'a Bytes>);
-
-fn parts_of(entry: &FeedEntry) -> HashMap<TopicPartition, Part<'_>> {
-    let mut parts: HashMap<TopicPartition, Part<'_>> = HashMap::new();
-    for change in &entry.changes {
-        let (value, version) = (change.value.as_ref(), change.version);
-        match change.key {
-            Key::Head(tp) => {
-                let value = value.cloned();
-                parts.entry(tp).or_default().head = Some((version, Row { value, version }));
-            }
-            Key::Extent(tp, base) => {
-                parts
-                    .entry(tp)
-                    .or_default()
-                    .extents
-                    .push((base, version, value));
-            }
-            _ => {}
-        }
-    }
-    parts
-}
-
-/// The extents of one entry carry the version of their head, which covers them.
-fn decode_extents(
-    changes: &[ExtentChange<'_>],
-    head_version: u64,
-) -> Result<Vec<(Offset, Option<Extent>)>, Malformed> {
-    let decode = |(base, version, value): &ExtentChange<'_>| {
-        if *version != head_version {
-            return Err(Malformed("extent of another version than its head"));
-        }
-        let extent = value.map(|v| Extent::decode(v)).transpose()?;
-        Ok((*base, extent))
-    };
-    changes.iter().map(decode).collect()
-}
-
-/// Where readers will go on: the place of the batch at an offset, if it is within an extent. A reader that comes to such an
-/// offset reads on; another one has jumped.
-#[derive(Default)]
-pub(crate) struct Hints {
-    places: HashMap<(TopicPartition, Offset), Hint>,
-    order: VecDeque<(TopicPartition, Offset)>,
-}
-
-type Hint = Option<(ObjectId, u64)>;
-
-impl Hints {
-    pub fn get(&self, tp: TopicPartition, offset: Offset) -> Option<Hint> {
-        self.places.get(&(tp, offset)).copied()
-    }
-
-    pub fn put(&mut self, tp: TopicPartition, offset: Offset, place: Hint) {
-        if self.places.insert((tp, offset), place).is_none() {
-            self.order.push_back((tp, offset));
-        }
-        if self.order.len() > HINTS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.places.remove(&oldest);
-        }
     }
 }

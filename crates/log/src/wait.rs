@@ -14,11 +14,14 @@ use tokio::sync::Notify;
 /// Everybody who waits, by partition.
 #[derive(Default)]
 pub struct Waiters {
-    by_partition: Mutex<HashMap<TopicPartition, Vec<(Offset, Arc<Notify>)>>>,
+    by_partition: Mutex<HashMap<TopicPartition, Vec<Waiting>>>,
     waiting: AtomicUsize,
     /// Somebody has begun to wait.
     began: Notify,
 }
+
+/// The next offset that was seen, and whom to wake when there is a greater one.
+type Waiting = (Offset, Arc<Notify>);
 
 /// Resolves when one of its partitions may have an offset past the one that was named. Spurious wake-ups are possible; read,
 /// and wait again. Waiting ends when this is dropped.

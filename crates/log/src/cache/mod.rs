@@ -109,6 +109,7 @@ impl ObjectCache {
             .get(&place.object)
             .and_then(|held| held.slice(&range))
         {
+            metrics::counter!("streamhouse_cache_tail_hits_total").increment(1);
             return Ok(pieces);
         }
         match age {
@@ -133,6 +134,7 @@ impl ObjectCache {
 
     async fn fetch_tail(&self, object: ObjectId) -> Result<Held, BlobError> {
         let fetch = async {
+            count_fetch("tail");
             let bytes = self.bucket.get_all(&key(object)).await?;
             let len = bytes.len();
             Ok((Held::Whole(bytes), len))
@@ -142,10 +144,11 @@ impl ObjectCache {
 
     async fn fetch_whole(&self, object: ObjectId) -> Result<Bytes, BlobError> {
         let fetch = async {
+            count_fetch("whole");
             let bytes = self.bucket.get_all(&key(object)).await?;
             let len = bytes.len();
             if len > self.history.bytes_max() {
-                self.touched.lock().runs.insert(object, Runs::TooLarge);
+                self.touched.lock().give_up(object);
             }
             Ok((bytes, len))
         };
@@ -188,6 +191,7 @@ impl ObjectCache {
             end: block.end,
         };
         let fetch = async {
+            count_fetch("block");
             let mut got = self
                 .bucket
                 .get(&key(object), std::slice::from_ref(&block))
@@ -214,6 +218,12 @@ impl Held {
 }
 
 impl Touched {
+    fn give_up(&mut self, object: ObjectId) {
+        if let Some(runs) = self.runs.get_mut(&object) {
+            *runs = Runs::TooLarge;
+        }
+    }
+
     /// Notes the run; says whether enough different ones of its object were asked for.
     fn touch(&mut self, place: &Place) -> bool {
         let runs = self.runs.entry(place.object).or_insert_with(|| {
@@ -234,6 +244,10 @@ impl Touched {
         }
         enough
     }
+}
+
+fn count_fetch(what: &'static str) {
+    metrics::counter!("streamhouse_cache_fetches_total", "what" => what).increment(1);
 }
 
 fn key(object: ObjectId) -> String {

@@ -31,6 +31,8 @@ pub struct PartChange {
     pub head: Arc<Head>,
     /// By base offset; `None` is an extent that is no more.
     pub extents: Vec<(Offset, Option<Extent>)>,
+    /// See [`Known::heard`].
+    pub heard: Option<Duration>,
 }
 
 /// An extent, and when it was heard of.
@@ -38,8 +40,8 @@ pub struct PartChange {
 pub struct Known {
     pub base: Offset,
     pub extent: Extent,
-    /// On the monotonic clock, where a commit told of it; `None` where it was found by a scan. What is heard is the tail that
-    /// everybody reads now; what is looked up is history.
+    /// On the monotonic clock, where a commit told of it and its whole object is worth fetching; `None` where it was found by
+    /// a scan. What is heard is the tail that everybody reads now; what is looked up is history.
     pub heard: Option<Duration>,
 }
 
@@ -79,8 +81,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Takes a change in, whenever it comes; `now` on the monotonic clock.
-    pub fn hear(&mut self, change: PartChange, now: Duration) {
+    /// Takes a change in, whenever it comes.
+    pub fn hear(&mut self, change: PartChange) {
         self.heard = self.heard.max(change.version);
         if self
             .known
@@ -93,31 +95,26 @@ impl Chain {
         if self.pending.len() > PENDING_MAX {
             self.pending.pop_first();
         }
-        self.advance(now);
+        self.advance();
     }
 
     /// Takes a scan in, if it is newer than what is known, and what was heard since.
-    pub fn install(&mut self, scan: Snapshot, now: Duration) {
+    pub fn install(&mut self, scan: Snapshot) {
         if self.known.as_ref().is_none_or(|k| k.version < scan.version) {
             self.heard = self.heard.max(scan.version);
             self.known = Some(scan);
         }
-        self.advance(now);
+        self.advance();
     }
 
-    /// Forgets what is known: something was missed.
-    pub fn forget(&mut self) {
-        *self = Chain::default();
-    }
-
-    fn advance(&mut self, now: Duration) {
+    fn advance(&mut self) {
         while let Some(known) = &mut self.known {
             let next = known.version + 1;
             self.pending = self.pending.split_off(&next);
             let Some(change) = self.pending.remove(&next) else {
                 return;
             };
-            if known.apply(change, now).is_err() {
+            if known.apply(change).is_err() {
                 self.known = None;
             }
         }
@@ -216,11 +213,12 @@ impl Snapshot {
         Found::Here { head, extents }
     }
 
-    fn apply(&mut self, change: PartChange, now: Duration) -> Result<(), Torn> {
+    fn apply(&mut self, change: PartChange) -> Result<(), Torn> {
         let PartChange {
             version,
             head,
             mut extents,
+            heard,
         } = change;
         if head.deleted {
             *self = Snapshot::of_deleted(version, Head::clone(&head));
@@ -230,9 +228,9 @@ impl Snapshot {
         let end = self.head.next_offset;
         let appends = extents.iter().all(|(base, e)| *base >= end && e.is_some());
         if appends {
-            self.append(extents, now)?;
+            self.append(extents, heard)?;
         } else {
-            self.rewrite(extents, now);
+            self.rewrite(extents, heard);
         }
         (self.version, self.head) = (version, head);
         self.trim();
@@ -246,7 +244,7 @@ impl Snapshot {
     fn append(
         &mut self,
         extents: Vec<(Offset, Option<Extent>)>,
-        now: Duration,
+        heard: Option<Duration>,
     ) -> Result<(), Torn> {
         for (base, extent) in extents {
             let Some(extent) = extent.filter(|e| base == self.end() && base < e.end) else {
@@ -255,14 +253,14 @@ impl Snapshot {
             self.extents.push_back(Known {
                 base,
                 extent,
-                heard: Some(now),
+                heard,
             });
         }
         Ok(())
     }
 
     /// Removals and replacements: retention, DeleteRecords, merges.
-    fn rewrite(&mut self, extents: Vec<(Offset, Option<Extent>)>, now: Duration) {
+    fn rewrite(&mut self, extents: Vec<(Offset, Option<Extent>)>, heard: Option<Duration>) {
         let mut all: BTreeMap<Offset, Known> =
             self.extents.drain(..).map(|k| (k.base, k)).collect();
         for (base, extent) in extents {
@@ -272,7 +270,7 @@ impl Snapshot {
                 // It reaches into what is kept: from its end on, we still know all.
                 Some(e) if base < self.from => self.from = e.end,
                 Some(extent) => {
-                    let heard = (base >= self.head.next_offset).then_some(now);
+                    let heard = heard.filter(|_| base >= self.head.next_offset);
                     all.insert(
                         base,
                         Known {

@@ -4,8 +4,6 @@ use sh_base::{AgentId, Incarnation, ObjectId, ProducerId};
 use super::*;
 use crate::row::{OpenTransaction, Place};
 
-const NOW: Duration = Duration::from_secs(1);
-
 fn extent(base: Offset, end: Offset) -> (Offset, Extent) {
     let by = Incarnation {
         agent: AgentId(0),
@@ -43,6 +41,7 @@ fn change(version: u64, head: Head, extents: Vec<(Offset, Option<Extent>)>) -> P
         version,
         head: Arc::new(head),
         extents,
+        heard: Some(Duration::ZERO),
     }
 }
 
@@ -56,7 +55,7 @@ fn append(version: u64, base: Offset, end: Offset) -> PartChange {
 fn empty() -> Chain {
     let mut chain = Chain::default();
     let scan = Snapshot::of_scan(0, Head::default(), vec![], true).unwrap();
-    chain.install(scan, NOW);
+    chain.install(scan);
     chain
 }
 
@@ -73,11 +72,11 @@ fn served(chain: &Chain, offset: Offset) -> Option<Vec<(Offset, Offset)>> {
 #[test]
 fn a_fetch_never_jumps_over_a_commit_that_was_not_heard_of() {
     let mut chain = empty();
-    chain.hear(append(1, 0, 5), NOW);
-    chain.hear(append(3, 7, 9), NOW);
+    chain.hear(append(1, 0, 5));
+    chain.hear(append(3, 7, 9));
     assert_eq!(served(&chain, 0), Some(vec![(0, 5)]), "up to the break");
     assert_eq!(served(&chain, 5), None, "past the break the store is asked");
-    chain.hear(append(2, 5, 7), NOW);
+    chain.hear(append(2, 5, 7));
     assert_eq!(served(&chain, 0), Some(vec![(0, 5), (5, 7), (7, 9)]));
     assert_eq!(served(&chain, 9), Some(vec![]), "the log end");
 }
@@ -93,8 +92,8 @@ fn records_of_a_transaction_are_not_stable_because_its_marker_was_heard_of_first
         ..head(0, 3)
     };
     let (base, first) = extent(0, 3);
-    chain.hear(append(2, 3, 4), NOW);
-    chain.hear(change(1, open.clone(), vec![(base, Some(first))]), NOW);
+    chain.hear(append(2, 3, 4));
+    chain.hear(change(1, open.clone(), vec![(base, Some(first))]));
     assert_eq!(
         chain.head().unwrap().last_stable_offset(),
         4,
@@ -102,15 +101,15 @@ fn records_of_a_transaction_are_not_stable_because_its_marker_was_heard_of_first
     );
 
     let mut chain = empty();
-    chain.hear(change(1, open, vec![(base, Some(extent(0, 3).1))]), NOW);
-    chain.hear(append(3, 4, 5), NOW);
+    chain.hear(change(1, open, vec![(base, Some(extent(0, 3).1))]));
+    chain.hear(append(3, 4, 5));
     assert_eq!(chain.head().unwrap().last_stable_offset(), 0);
 }
 
 #[test]
 fn an_offset_past_the_end_that_is_known_is_a_question_for_the_store() {
     let mut chain = empty();
-    chain.hear(append(1, 0, 5), NOW);
+    chain.hear(append(1, 0, 5));
     assert_eq!(served(&chain, 6), None);
     assert_eq!(served(&chain, -1), None);
     assert_eq!(served(&Chain::default(), 0), None);
@@ -119,19 +118,19 @@ fn an_offset_past_the_end_that_is_known_is_a_question_for_the_store() {
 #[test]
 fn what_is_older_than_a_scan_changes_nothing() {
     let mut chain = Chain::default();
-    chain.hear(append(1, 0, 5), NOW);
-    chain.hear(append(3, 7, 9), NOW);
+    chain.hear(append(1, 0, 5));
+    chain.hear(append(3, 7, 9));
     let scan = vec![extent(0, 5), extent(5, 7)];
-    chain.install(Snapshot::of_scan(2, head(0, 7), scan, true).unwrap(), NOW);
+    chain.install(Snapshot::of_scan(2, head(0, 7), scan, true).unwrap());
     assert_eq!(
         served(&chain, 4),
         Some(vec![(0, 5), (5, 7), (7, 9)]),
         "heard while it ran"
     );
-    chain.hear(append(2, 5, 7), NOW);
+    chain.hear(append(2, 5, 7));
     assert_eq!(served(&chain, 5), Some(vec![(5, 7), (7, 9)]));
     let late = Snapshot::of_scan(1, head(0, 5), vec![extent(0, 5)], true).unwrap();
-    chain.install(late, NOW);
+    chain.install(late);
     assert_eq!(served(&chain, 9), Some(vec![]));
 }
 
@@ -153,11 +152,11 @@ fn a_scan_that_does_not_tile_is_torn() {
 #[test]
 fn a_change_that_does_not_fit_makes_the_store_be_asked() {
     let mut chain = empty();
-    chain.hear(append(1, 0, 5), NOW);
-    chain.hear(append(2, 6, 9), NOW);
+    chain.hear(append(1, 0, 5));
+    chain.hear(append(2, 6, 9));
     assert_eq!(served(&chain, 0), None);
     let scan = vec![extent(0, 9)];
-    chain.install(Snapshot::of_scan(2, head(0, 9), scan, true).unwrap(), NOW);
+    chain.install(Snapshot::of_scan(2, head(0, 9), scan, true).unwrap());
     assert_eq!(served(&chain, 0), Some(vec![(0, 9)]));
 }
 
@@ -165,39 +164,39 @@ fn a_change_that_does_not_fit_makes_the_store_be_asked() {
 fn a_merge_replaces_extents_and_retention_takes_the_oldest() {
     let mut chain = empty();
     for i in 0..5 {
-        chain.hear(append(i as u64 + 1, i, i + 1), NOW);
+        chain.hear(append(i as u64 + 1, i, i + 1));
     }
     let merged = vec![(1, Some(extent(1, 3).1)), (2, None)];
-    chain.hear(change(6, head(0, 5), merged), NOW);
+    chain.hear(change(6, head(0, 5), merged));
     assert_eq!(served(&chain, 2), Some(vec![(1, 3), (3, 4), (4, 5)]));
     let retained = vec![(0, None), (1, None)];
-    chain.hear(change(7, head(3, 5), retained), NOW);
+    chain.hear(change(7, head(3, 5), retained));
     assert_eq!(served(&chain, 3), Some(vec![(3, 4), (4, 5)]));
     assert_eq!(served(&chain, 2), None, "before the log start");
-    chain.hear(change(8, head(5, 5), vec![(3, None), (4, None)]), NOW);
+    chain.hear(change(8, head(5, 5), vec![(3, None), (4, None)]));
     assert_eq!(served(&chain, 5), Some(vec![]));
-    chain.hear(append(9, 5, 6), NOW);
+    chain.hear(append(9, 5, 6));
     assert_eq!(served(&chain, 5), Some(vec![(5, 6)]));
 }
 
 #[test]
 fn records_deleted_within_an_extent_leave_the_extent() {
     let mut chain = empty();
-    chain.hear(append(1, 0, 5), NOW);
-    chain.hear(append(2, 5, 9), NOW);
-    chain.hear(change(3, head(7, 9), vec![(0, None)]), NOW);
+    chain.hear(append(1, 0, 5));
+    chain.hear(append(2, 5, 9));
+    chain.hear(change(3, head(7, 9), vec![(0, None)]));
     assert_eq!(served(&chain, 7), Some(vec![(5, 9)]));
 }
 
 #[test]
 fn a_deleted_partition_is_final() {
     let mut chain = empty();
-    chain.hear(append(1, 0, 5), NOW);
+    chain.hear(append(1, 0, 5));
     let gone = Head {
         deleted: true,
         ..head(0, 5)
     };
-    chain.hear(change(2, gone, vec![]), NOW);
+    chain.hear(change(2, gone, vec![]));
     assert_eq!(served(&chain, 77), Some(vec![]));
     assert!(chain.head().unwrap().deleted);
 }
@@ -206,14 +205,14 @@ fn a_deleted_partition_is_final() {
 fn memory_is_bounded_and_older_extents_are_named_as_older() {
     let mut chain = empty();
     for i in 0..1_000 {
-        chain.hear(append(i as u64 + 1, i, i + 1), NOW);
+        chain.hear(append(i as u64 + 1, i, i + 1));
     }
     assert!(chain.weight() <= EXTENTS_KEPT + 1);
     let kept_from = 1_000 - EXTENTS_KEPT as Offset;
     assert!(matches!(chain.look(0), Some(Found::Older { from, .. }) if from == kept_from));
     assert_eq!(served(&chain, kept_from).unwrap().len(), EXTENTS_KEPT);
     for i in 1_001..2_000 {
-        chain.hear(append(i as u64 + 1, i, i + 1), NOW);
+        chain.hear(append(i as u64 + 1, i, i + 1));
     }
     assert!(
         chain.weight() <= EXTENTS_KEPT + 1 + 2 * PENDING_MAX,
@@ -292,8 +291,8 @@ proptest! {
         let mut read_to = 0;
         for step in steps {
             match step {
-                Step::Hear(i) => chain.hear(changes[i % changes.len()].clone(), NOW),
-                Step::Scan(n) => chain.install(scan_of(&changes, n % (changes.len() + 1)), NOW),
+                Step::Hear(i) => chain.hear(changes[i % changes.len()].clone()),
+                Step::Scan(n) => chain.install(scan_of(&changes, n % (changes.len() + 1))),
             }
             let Some(head) = chain.head().cloned() else { continue };
             let as_of = head.next_offset as usize;

@@ -6,7 +6,7 @@ pub mod scan;
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use sh_base::{Env, Failure, Offset, TopicPartition};
+use sh_base::{Failure, Offset, TopicPartition};
 use sh_meta::MetaStore;
 
 use crate::row::Head;
@@ -25,7 +25,6 @@ pub struct View {
 /// The partitions that somebody reads here. One lock, never held across an await.
 pub struct Index {
     store: Arc<dyn MetaStore>,
-    env: Env,
     slots: Mutex<Slots>,
     history: History,
 }
@@ -39,11 +38,23 @@ struct Slots {
     clock: u64,
 }
 
-#[derive(Default)]
 struct Slot {
     chain: Chain,
     used: u64,
+    /// Names this slot since it was made or forgotten: it has heard every change since.
+    life: u64,
     scanning: Scanning,
+}
+
+impl Slot {
+    fn new(life: u64) -> Slot {
+        Slot {
+            chain: Chain::default(),
+            used: life,
+            life,
+            scanning: Scanning::default(),
+        }
+    }
 }
 
 /// Held by the one scan of a partition that is running.
@@ -51,7 +62,7 @@ type Scanning = Arc<tokio::sync::Mutex<()>>;
 
 impl Index {
     /// `extents_max`: extents kept in memory, of all partitions together (about 150 bytes each).
-    pub fn new(store: Arc<dyn MetaStore>, env: Env, extents_max: usize) -> Index {
+    pub fn new(store: Arc<dyn MetaStore>, extents_max: usize) -> Index {
         let slots = Slots {
             by_partition: HashMap::new(),
             weight: 0,
@@ -62,7 +73,6 @@ impl Index {
             history: History::new(store.clone(), extents_max / 4),
             slots: Mutex::new(slots),
             store,
-            env,
         }
     }
 
@@ -73,26 +83,20 @@ impl Index {
 
     /// A change of a partition, in any order. Partitions that nobody reads are not kept.
     pub fn hear(&self, tp: &TopicPartition, change: PartChange) {
-        let now = self.env.mono();
-        self.slots
-            .lock()
-            .update(tp, |chain| chain.hear(change, now));
+        self.slots.lock().update(tp, |slot| slot.chain.hear(change));
     }
 
     /// Something of the partition was not understood or went missing: it is scanned when it is read next.
     pub fn forget(&self, tp: &TopicPartition) {
-        self.slots.lock().update(tp, Chain::forget);
+        self.slots.lock().forget(tp);
         self.history.forget(tp);
     }
 
     /// Changes were missed, and nobody knows of which partitions.
     pub fn forget_all(&self) {
         let mut slots = self.slots.lock();
-        slots
-            .by_partition
-            .values_mut()
-            .for_each(|slot| slot.chain.forget());
-        slots.weight = slots.by_partition.len();
+        let all: Vec<TopicPartition> = slots.by_partition.keys().copied().collect();
+        all.iter().for_each(|tp| slots.forget(tp));
         drop(slots);
         self.history.forget_all();
     }
@@ -147,11 +151,16 @@ impl Index {
 
     /// Reads the store, keeps what it says, and looks at exactly that.
     async fn scan(&self, tp: TopicPartition, offset: Offset) -> Result<Found, Failure> {
+        metrics::counter!("streamhouse_index_scans_total").increment(1);
+        let life = self.slots.lock().slot(tp).life;
         let scan = scan::read_snapshot(&*self.store, tp).await?;
-        let (found, now) = (scan.look(offset), self.env.mono());
-        let mut slots = self.slots.lock();
-        slots.slot(tp);
-        slots.update(&tp, |chain| chain.install(scan, now));
+        let found = scan.look(offset);
+        self.slots.lock().update(&tp, |slot| {
+            // SUBTLE: a slot that was let go or forgotten meanwhile has not heard what was committed after this scan.
+            if slot.life == life {
+                slot.chain.install(scan);
+            }
+        });
         Ok(found)
     }
 }
@@ -160,25 +169,36 @@ impl Slots {
     /// The partition's slot, made if need be, and marked as used.
     fn slot(&mut self, tp: TopicPartition) -> &mut Slot {
         self.clock += 1;
+        let life = self.clock;
         let slot = self.by_partition.entry(tp).or_insert_with(|| {
-            self.weight += 1;
-            Slot::default()
+            let slot = Slot::new(life);
+            self.weight += slot.chain.weight();
+            slot
         });
         slot.used = self.clock;
         slot
     }
 
-    /// Changes a chain that is kept, and keeps the sum of weights.
-    fn update(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut Chain)) {
+    /// Changes a slot that is kept, and keeps the sum of weights.
+    fn update(&mut self, tp: &TopicPartition, change: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.by_partition.get_mut(tp) else {
             return;
         };
         let before = slot.chain.weight();
-        change(&mut slot.chain);
+        change(slot);
         self.weight = self.weight - before + slot.chain.weight();
         if self.weight > self.weight_max {
             self.evict();
         }
+    }
+
+    fn forget(&mut self, tp: &TopicPartition) {
+        self.clock += 1;
+        let life = self.clock;
+        self.update(tp, |slot| {
+            slot.chain = Chain::default();
+            slot.life = life;
+        });
     }
 
     /// Lets the least recently used partitions go, a tenth of all memory at once, so that it is seldom done.

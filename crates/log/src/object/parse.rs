@@ -35,7 +35,8 @@ pub async fn read_footer(bucket: &dyn Bucket, key: &str) -> Result<ObjectFooter,
     let size = meta.ok_or_else(|| BlobError::NotFound(key.into()))?.size;
     let mut wanted = FIRST_READ_BYTES.min(size);
     loop {
-        let mut got = bucket.get(key, &[size - wanted..size]).await?;
+        let range = size - wanted..size;
+        let mut got = bucket.get(key, std::slice::from_ref(&range)).await?;
         let tail = got.pop().ok_or(ObjectError::Damaged("empty answer"))?;
         match ObjectFooter::parse(&tail, size) {
             Err(ObjectError::Short(need)) if need as u64 <= size && need as u64 > wanted => {

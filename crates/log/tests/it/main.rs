@@ -1,4 +1,5 @@
 //! The read side over real stores: several agents, one metadata store, one bucket.
+mod bounds;
 mod delete;
 mod lookups;
 mod read;

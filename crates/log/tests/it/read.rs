@@ -55,7 +55,7 @@ async fn a_fetch_in_the_middle_of_a_batch_returns_that_batch() {
 async fn max_bytes_counts_whole_batches_and_one_always_fits() {
     let agent = World::new().agent(0);
     let tp = partition(0);
-    let batches = vec![batch(1, &["0"]), batch(2, &["1"]), batch(3, &["2"])];
+    let batches = [batch(1, &["0"]), batch(2, &["1"]), batch(3, &["2"])];
     let size = batches[0].bytes().len();
     agent.write(&[(tp, batches[..2].to_vec())]).await;
     agent.write(&[(tp, batches[2..].to_vec())]).await;

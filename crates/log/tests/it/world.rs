@@ -61,6 +61,7 @@ pub fn env() -> Env {
 pub struct CountingBucket {
     inner: MemoryBucket,
     gets: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl CountingBucket {
@@ -68,8 +69,14 @@ impl CountingBucket {
         self.gets.load(Ordering::Relaxed)
     }
 
-    async fn count(&self) {
+    /// Bytes that were got.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    async fn count(&self, bytes: usize) {
         self.gets.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -80,12 +87,14 @@ impl Bucket for CountingBucket {
         self.inner.put(key, parts).await
     }
     async fn get(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlobError> {
-        self.count().await;
-        self.inner.get(key, ranges).await
+        let got = self.inner.get(key, ranges).await?;
+        self.count(got.iter().map(Bytes::len).sum()).await;
+        Ok(got)
     }
     async fn get_all(&self, key: &str) -> Result<Bytes, BlobError> {
-        self.count().await;
-        self.inner.get_all(key).await
+        let got = self.inner.get_all(key).await?;
+        self.count(got.len()).await;
+        Ok(got)
     }
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, BlobError> {
         self.inner.head(key).await
@@ -124,6 +133,7 @@ impl World {
         let bucket = CountingBucket {
             inner: MemoryBucket::new(&env),
             gets: Arc::default(),
+            bytes: Arc::default(),
         };
         World { env, store, bucket }
     }
