@@ -1,11 +1,11 @@
 //! How each suite's program is built and started.
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     process::{cmd, output},
-    tools::{kafka, node, python},
+    tools::{flights, kafka, node, python},
     workspace::{root, tools_dir},
 };
 
@@ -100,20 +100,6 @@ pub fn console(bootstrap: &str) -> Result<Command> {
 /// The flights of 2013, written by a default producer and read back.
 pub fn flights(bootstrap: &str) -> Result<Command> {
     let mut command = kafka::java("FlightsSuite")?;
-    command.arg(bootstrap).arg(flights_csv()?);
+    command.arg(bootstrap).arg(flights::csv()?);
     Ok(command)
-}
-
-/// The real input lies beside the repository.
-fn flights_csv() -> Result<PathBuf> {
-    let zip = root().join("../shared/data/flights.csv.zip");
-    if !zip.exists() {
-        bail!(
-            "no {}: the real input is not in the repository, put it there",
-            zip.display()
-        );
-    }
-    let dir = tools_dir()?.join("flights");
-    output(cmd("unzip", ["-o", "-q"]).arg(&zip).arg("-d").arg(&dir))?;
-    Ok(dir.join("flights.csv"))
 }

@@ -1,5 +1,6 @@
 //! What the tests need and a machine may lack, installed by name with each language's ordinary client.
 pub mod debian;
+pub mod flights;
 pub mod golang;
 pub mod kafka;
 pub mod node;
