@@ -26,7 +26,7 @@ pub use fetch::{
 };
 pub use frame::FrameDecoder;
 pub use header::{RequestHeader, request_header_version, response_header_version};
-pub use message::{decode_request, encode_response};
+pub use message::{decode_any_request, decode_request, encode_response};
 pub use produce::{ProduceRequest, ProducedPartition, ProducedTopic};
 pub use schema::REQUEST_ELEMENTS_MAX;
 

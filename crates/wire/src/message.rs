@@ -1,7 +1,7 @@
 //! Any request and any answer, by the structs of `kafka-protocol`.
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{ApiKey, ResponseHeader},
+    messages::{ApiKey, RequestKind, ResponseHeader},
     protocol::{Encodable, HeaderVersion, Request},
 };
 
@@ -19,6 +19,12 @@ pub fn decode_request<T: Request>(header: &RequestHeader, body: &Bytes) -> Resul
     check_version(header.api, header.version, T::VERSIONS)?;
     schema::check(header.api, header.version, body)?;
     T::decode(&mut body.clone(), header.version).map_err(WireError::malformed)
+}
+
+/// Reads the body of whatever request it is, guarded as [`decode_request`] is.
+pub fn decode_any_request(header: &RequestHeader, body: &Bytes) -> Result<RequestKind, WireError> {
+    schema::check(header.api, header.version, body)?;
+    RequestKind::decode(header.api, &mut body.clone(), header.version).map_err(WireError::malformed)
 }
 
 /// A whole frame with this answer: length, header of the right version, body.

@@ -1,7 +1,7 @@
 //! The hand-written codecs against those of `kafka-protocol`, byte for byte, and what damaged frames do.
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
-    messages::{self, ApiVersionsResponse, MetadataRequest, MetadataResponse, RequestKind},
+    messages::{self, ApiVersionsResponse, MetadataRequest, MetadataResponse},
     protocol::Encodable,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -402,10 +402,8 @@ proptest! {
     fn any_bytes_are_a_frame_or_an_error(bytes in vec(any::<u8>(), 0..64)) {
         let mut read = BytesMut::from(&bytes[..]);
         let _ = FrameDecoder::default().decode(&mut read);
-        if let Ok((header, mut body)) = RequestHeader::decode(&bytes.into())
-            && schema::check(header.api, header.version, &body).is_ok()
-        {
-            let _ = RequestKind::decode(header.api, &mut body, header.version);
+        if let Ok((header, body)) = RequestHeader::decode(&bytes.into()) {
+            let _ = decode_any_request(&header, &body);
         }
     }
 }
