@@ -223,7 +223,7 @@ async fn try_commit(hands: &Hands, plan: &Arc<CommitPlan>) -> Result<FeedEntry, 
     hands.commits.update(what, PATIENCE, decide).await
 }
 
-fn read_reply(entry: &FeedEntry) -> Result<Committed, Failure> {
+pub(super) fn read_reply(entry: &FeedEntry) -> Result<Committed, Failure> {
     let stop = |text: String| Failure::new(ErrorCode::StorageUnavailable, text);
     match CommitReply::decode(&entry.reply).map_err(|e| stop(e.to_string()))? {
         CommitReply::Fates(fates) => Ok(Committed { fates, log_starts: log_starts(entry) }),

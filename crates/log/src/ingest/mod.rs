@@ -4,6 +4,8 @@ mod driver;
 mod lease;
 mod machine;
 mod part;
+#[cfg(test)]
+mod sim;
 mod window;
 
 pub use config::IngestConfig;

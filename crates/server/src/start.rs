@@ -1,0 +1,374 @@
+//! From settings to a serving agent, and back.
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use sh_base::{Env, Failure, Incarnation};
+use sh_blob::{BlobSettings, Bucket, Capabilities};
+use sh_kafka::{Door, DoorConfig};
+use sh_log::{
+    Log, LogConfig, LogParts, ReadConfig, Reader,
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
+    cluster::{self, ClusterFile},
+    ingest::IngestConfig,
+};
+use sh_meta::{Lane, LaneId, MetaStore};
+use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
+
+use crate::{
+    banner::{banner, without_secrets},
+    data_dir::DataDir,
+    http, jobs,
+    settings::Settings,
+    telemetry::{self, LogControl},
+};
+
+/// How long a store that is away at the start is left alone between two tries.
+const AWAY_PAUSE: Duration = Duration::from_secs(2);
+/// What one step of the start may take at the metadata store.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stop may take: what was read is answered, windows are flushed, leases given up.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Both seams, open, and known to belong together.
+pub struct Stores {
+    pub bucket: Arc<dyn Bucket>,
+    pub store: Arc<dyn MetaStore>,
+    pub boot: Lane,
+    pub cluster: ClusterFile,
+}
+
+/// An agent that has begun a life: its log is open and its WAL replayed.
+pub struct Agent {
+    pub me: Incarnation,
+    pub node: Node,
+    pub log: Log,
+    pub reader: Reader,
+    pub control: Arc<Lane>,
+    /// Told once when the agent must stop, with the reason.
+    pub stop: Stop,
+}
+
+/// The way to say that this agent must stop.
+#[derive(Clone)]
+pub struct Stop(Arc<watch::Sender<Option<String>>>);
+
+impl Stop {
+    fn new() -> Stop {
+        Stop(Arc::new(watch::channel(None).0))
+    }
+    /// The first reason counts.
+    pub fn because(&self, why: &str) {
+        self.0.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert_with(|| why.to_owned());
+            first
+        });
+    }
+    async fn reason(&self) -> String {
+        let mut watch = self.0.subscribe();
+        let told = watch
+            .wait_for(Option::is_some)
+            .await
+            .map(|r| r.clone().unwrap_or_default());
+        told.unwrap_or_default()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, or until the agent must stop.
+pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Result<()> {
+    let metrics = telemetry::metrics()?;
+    let broker = BrokerConfig::parse(&settings.broker).map_err(anyhow::Error::msg)?;
+    let data = DataDir::open(&settings.data)?;
+    let kafka = listen("kafka", settings.kafka).await?;
+    let web = listen("http", settings.http).await?;
+    let (kafka_at, http_at) = (kafka.local_addr()?, web.local_addr()?);
+    let (ready, state) = watch::channel(http::State::Starting);
+    tokio::spawn(http::serve(web, state, metrics));
+
+    let mut signals = Signals::new()?;
+    let stores = tokio::select! {
+        stores = open_stores(&settings, &env) => stores?,
+        () = signals.next() => bail!("stopped while waiting for the stores"),
+    };
+    let address = advertised(&settings, kafka_at);
+    let agent = begin(
+        &settings,
+        &env,
+        &data,
+        &stores,
+        &address,
+        broker.clone(),
+        logs,
+    )
+    .await?;
+    let cluster = stores.cluster.cluster_id.clone();
+
+    let (stop, stopping) = watch::channel(false);
+    let door = Door::new(agent.node.clone(), door_config(&broker));
+    let connections = tokio::spawn(sh_kafka::serve(kafka, door, stopping));
+    let background = jobs::spawn(&env, &agent, &stores);
+    agent::change_own_row(&agent.control, agent.me, PATIENCE, |row| row.serving = true).await?;
+    ready.send_replace(http::State::Ready(agent.node.clone()));
+    let shown = format!("{}:{}", address.host, address.port);
+    println!(
+        "{}",
+        banner(
+            &settings,
+            &shown,
+            &http_at.to_string(),
+            &cluster,
+            agent.me.agent.0
+        )
+    );
+
+    let outcome = tokio::select! {
+        () = signals.next() => Ok(()),
+        why = agent.stop.reason() => Err(why),
+    };
+    ready.send_replace(http::State::Stopping);
+    stop.send_replace(true);
+    background.abort_all();
+    match outcome {
+        Ok(()) => drain(&agent, connections).await,
+        Err(why) => bail!("this agent must stop: {why}"),
+    }
+}
+
+async fn drain(agent: &Agent, connections: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
+    tracing::info!("draining");
+    let work = async {
+        let gone = agent::change_own_row(&agent.control, agent.me, PATIENCE, |row| {
+            row.serving = false
+        });
+        if let Err(error) = gone.await {
+            tracing::warn!(%error, "others will notice only by the missing heartbeat that this agent stopped");
+        }
+        // Flushing early answers those who wait; the second flush is for what came meanwhile.
+        agent.log.drain().await;
+        let _ = connections.await;
+        agent.log.drain().await;
+    };
+    match tokio::time::timeout(DRAIN_MAX, work).await {
+        Ok(()) => Ok(()),
+        Err(_) => {
+            bail!("stopped before everything was flushed: the WAL keeps what was acknowledged")
+        }
+    }
+}
+
+async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| {
+        format!("cannot listen on --{name} {address}: stop what uses it, or say another address")
+    })
+}
+
+fn advertised(settings: &Settings, bound: SocketAddr) -> Address {
+    let (host, port) = settings
+        .kafka_advertised
+        .clone()
+        .unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+    Address {
+        host,
+        port,
+        zone: settings.zone.clone(),
+    }
+}
+
+/// Opens both seams, waiting for what is away, and finds out whose they are.
+pub async fn open_stores(settings: &Settings, env: &Env) -> anyhow::Result<Stores> {
+    let aws = BlobSettings::from_aws_variables(|name| std::env::var(name).ok());
+    let bucket = sh_blob::open(&settings.bucket, &aws, env)
+        .with_context(|| format!("bucket {}", without_secrets(&settings.bucket)))?;
+    let shown = without_secrets(&settings.bucket);
+    let Capabilities { conditional_put } = until_there(&format!("the bucket {shown}"), || async {
+        sh_blob::probe(&*bucket, env).await.map_err(Away::Yes)
+    })
+    .await?;
+    let shown = without_secrets(&settings.metadata);
+    let store = until_there(&format!("the metadata store {shown}"), || async {
+        sh_meta::open(&settings.metadata, env)
+            .await
+            .map_err(|e| Away::of(e.is_retriable(), e))
+    })
+    .await?;
+    let boot = agent::boot_lane(store.clone(), env);
+    let cluster = until_there("the cluster's identity", || async {
+        let opened = cluster::open(&bucket, &store, &boot, env, conditional_put).await;
+        opened.map_err(|e| Away::of(e.is_passing(), e))
+    })
+    .await?;
+    Ok(Stores {
+        bucket,
+        store,
+        boot,
+        cluster,
+    })
+}
+
+/// A step of the start that failed: is it worth waiting?
+enum Away<E> {
+    Yes(E),
+    No(E),
+}
+
+impl<E> Away<E> {
+    fn of(passing: bool, error: E) -> Away<E> {
+        if passing {
+            Away::Yes(error)
+        } else {
+            Away::No(error)
+        }
+    }
+}
+
+/// Tries a step until it succeeds or can never succeed, saying so.
+async fn until_there<T, E, F>(what: &str, step: impl Fn() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, Away<E>>>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    loop {
+        match step().await {
+            Ok(there) => return Ok(there),
+            Err(Away::No(error)) => return Err(error.into()),
+            Err(Away::Yes(error)) => tracing::warn!(%error, "waiting for {what}"),
+        }
+        sleep(AWAY_PAUSE).await;
+    }
+}
+
+/// Begins a life of this folder's agent: the epoch first, then the WAL (see `sh_log::replay`).
+pub async fn begin(
+    settings: &Settings,
+    env: &Env,
+    data: &DataDir,
+    stores: &Stores,
+    address: &Address,
+    broker: BrokerConfig,
+    logs: LogControl,
+) -> anyhow::Result<Agent> {
+    let cluster_id = &stores.cluster.cluster_id;
+    let id = match data.agent(cluster_id)? {
+        Some(id) => id,
+        None => {
+            let id = agent::allocate_id(&stores.boot, PATIENCE).await?;
+            data.remember(cluster_id, id)?;
+            id
+        }
+    };
+    let (me, _) = agent::begin_life(&stores.boot, env, id, address, PATIENCE).await?;
+    let read = ReadConfig {
+        cache_bytes: settings.cache_bytes,
+        ..ReadConfig::default()
+    };
+    let reader = Reader::new(
+        stores.store.clone(),
+        stores.bucket.clone(),
+        env.clone(),
+        read,
+        me,
+    );
+    let commits = lane(stores, env, me, COMMIT_LANE, &reader);
+    let control = lane(stores, env, me, CONTROL_LANE, &reader);
+    let stop = Stop::new();
+    let fatal = stop.clone();
+    let remember = reader.clone();
+    let parts = LogParts {
+        env: env.clone(),
+        bucket: stores.bucket.clone(),
+        store: stores.store.clone(),
+        commits,
+        control: control.clone(),
+        me,
+        on_built: Arc::new(move |object| remember.remember(object.id, object.memory())),
+        on_fatal: Arc::new(move |why: &Failure| fatal.because(&why.to_string())),
+    };
+    let log = Log::open(log_config(settings, data), parts).await?;
+    let node = Node::new(NodeParts {
+        env: env.clone(),
+        store: stores.store.clone(),
+        control: control.clone(),
+        agent: me.agent,
+        broker,
+        log: log.clone(),
+        reader: reader.clone(),
+        loggers: Loggers::new("INFO", telemetry::level_setter(settings.log.clone(), logs)),
+    });
+    let hear = node.clone();
+    reader.on_entry(Arc::new(move |entry| hear.hear(entry)));
+    node.load_configs()
+        .await
+        .map_err(|e| anyhow::anyhow!("{e}"))?;
+    Ok(Agent {
+        me,
+        node,
+        log,
+        reader,
+        control,
+        stop,
+    })
+}
+
+/// A commit lane of this incarnation, whose entries the reader hears of at once.
+fn lane(stores: &Stores, env: &Env, by: Incarnation, lane: u8, reader: &Reader) -> Arc<Lane> {
+    let hear = reader.clone();
+    let lane = Lane::new(stores.store.clone(), env.clone(), LaneId { by, lane }, 0);
+    Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
+}
+
+fn log_config(settings: &Settings, data: &DataDir) -> LogConfig {
+    let ingest = IngestConfig {
+        window_bytes_max: settings.window_bytes,
+        window_age_max: Duration::from_millis(settings.window_ms),
+        quiet_max: Duration::from_millis(settings.quiet_ms),
+        early_closes_per_second: settings.early_uploads,
+        early_closes_burst: settings.early_uploads * 2.0,
+        wal_bytes_max: settings.wal_bytes,
+        ..IngestConfig::default()
+    };
+    LogConfig {
+        ingest,
+        memory_bytes_max: settings.memory_bytes,
+        ..LogConfig::new(data.wal())
+    }
+}
+
+fn door_config(broker: &BrokerConfig) -> DoorConfig {
+    let positive = |name: &str| usize::try_from(broker.number(name)).ok().filter(|n| *n > 0);
+    let mut door = DoorConfig::default();
+    if let Some(connections) = positive("max.connections") {
+        door.connections_max = door.connections_max.min(connections);
+    }
+    if let Some(bytes) = positive("socket.request.max.bytes") {
+        door.limits.frame_bytes_max = door.limits.frame_bytes_max.min(bytes);
+    }
+    door.limits.idle_max = match u64::try_from(broker.number("connections.max.idle.ms")) {
+        Ok(ms) => Duration::from_millis(ms),
+        Err(_) => Duration::MAX,
+    };
+    door
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
