@@ -178,3 +178,80 @@ fn get_number(bytes: &mut Bytes) -> Result<u64, InvalidEntry> {
     }
     Err(InvalidEntry::Length)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::tests::any_key;
+
+    fn any_bytes() -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+    }
+
+    fn any_entry() -> impl Strategy<Value = FeedEntry> {
+        let lane = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u8>()).prop_map(
+            |(agent, epoch, nonce, lane)| LaneId {
+                by: Incarnation {
+                    agent: AgentId(agent),
+                    epoch,
+                    nonce,
+                },
+                lane,
+            },
+        );
+        let change = (any_key(), prop::option::of(any_bytes()), any::<u64>()).prop_map(
+            |(key, value, version)| Change {
+                key,
+                value,
+                version,
+            },
+        );
+        (
+            lane,
+            any::<u64>(),
+            prop::collection::vec(change, 0..8),
+            any_bytes(),
+        )
+            .prop_map(|(lane, seq, changes, reply)| FeedEntry {
+                request: Request { lane, seq },
+                changes,
+                reply,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_reads_back(entry in any_entry()) {
+            prop_assert_eq!(FeedEntry::decode(entry.encode()), Ok(entry.clone()));
+            prop_assert_eq!(LaneId::decode(&entry.request.lane.encode()), Ok(entry.request.lane));
+        }
+
+        #[test]
+        fn an_entry_that_was_cut_or_changed_is_an_error_or_another_entry(
+            entry in any_entry(), at in any::<prop::sample::Index>(), flip in any::<u8>()
+        ) {
+            let bytes = entry.encode();
+            let at = at.index(bytes.len());
+            prop_assert!(FeedEntry::decode(bytes.slice(..at)).is_err());
+            let mut changed = bytes.to_vec();
+            changed[at] ^= flip;
+            let _ = FeedEntry::decode(changed.into());
+        }
+
+        #[test]
+        fn bytes_from_anywhere_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = FeedEntry::decode([&[FORMAT], &bytes[..]].concat().into());
+            let _ = LaneId::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_format_asks_for_a_newer_program() {
+        assert_eq!(
+            FeedEntry::decode(Bytes::from_static(&[2, 0])),
+            Err(InvalidEntry::Format(2))
+        );
+    }
+}

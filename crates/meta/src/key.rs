@@ -301,3 +301,99 @@ impl Reader<'_> {
         Some(text)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn any_partition() -> impl Strategy<Value = TopicPartition> {
+        // Few topics, so that keys often share a prefix.
+        (0..3u128, 0..=i32::MAX).prop_map(|(topic, partition)| {
+            TopicPartition::new(TopicId(Uuid::from_u128(topic << 64)), partition)
+        })
+    }
+
+    fn any_org() -> impl Strategy<Value = Org> {
+        "[a-z0-9-]{1,4}".prop_map(|org| Org::try_from(org.as_str()).unwrap())
+    }
+
+    pub(crate) fn any_key() -> impl Strategy<Value = Key> {
+        let incarnation =
+            (0..3u32, any::<u32>(), any::<u64>()).prop_map(|(agent, epoch, nonce)| Incarnation {
+                agent: AgentId(agent),
+                epoch,
+                nonce,
+            });
+        let name =
+            "[a-zA-Z0-9_-]{1,4}".prop_map(|name| TopicName::try_from(name.as_str()).unwrap());
+        prop_oneof![
+            (incarnation, any::<u64>()).prop_map(|(by, seq)| Key::Object(ObjectId { by, seq })),
+            any::<u32>().prop_map(|id| Key::Agent(AgentId(id))),
+            (any_org(), ".{0,4}").prop_map(|(org, id)| Key::Transaction(org, id)),
+            any_partition().prop_map(Key::Head),
+            (any_partition(), any::<i64>()).prop_map(|(tp, id)| Key::Producer(tp, ProducerId(id))),
+            (any_partition(), any::<i64>()).prop_map(|(tp, base)| Key::Extent(tp, base)),
+            any::<u128>().prop_map(|id| Key::Topic(TopicId(Uuid::from_u128(id)))),
+            (any_org(), name).prop_map(|(org, name)| Key::TopicName(org, name)),
+            (any_org(), "[a-z-]{1,4}", ".{0,4}")
+                .prop_map(|(o, kind, name)| Key::Config(o, kind, name)),
+            ".{0,4}".prop_map(Key::Counter),
+            Just(Key::Cluster),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_bytes_is_the_order_of_keys(a in any_key(), b in any_key()) {
+            prop_assert_eq!(a.encode().cmp(&b.encode()), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_key_reads_back_and_lies_in_its_family(key in any_key()) {
+            let bytes = key.encode();
+            prop_assert_eq!(Key::decode(&bytes), Ok(key.clone()));
+            prop_assert!(KeyRange::family(key.family()).contains(&bytes));
+            prop_assert!(KeyRange::all().contains(&bytes));
+        }
+
+        #[test]
+        fn bytes_from_anywhere_are_a_key_of_that_form_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(key) = Key::decode(&bytes) {
+                prop_assert_eq!(&key.encode()[..], &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn a_prefix_holds_exactly_what_begins_with_it(
+            prefix in prop::collection::vec(prop_oneof![Just(254u8), Just(255)], 0..3),
+            key in prop::collection::vec(prop_oneof![Just(253u8), Just(254), Just(255)], 1..4),
+        ) {
+            prop_assume!(key[0] != 255);
+            prop_assert_eq!(KeyRange::prefix(prefix.clone()).contains(&key), key.starts_with(&prefix));
+        }
+    }
+
+    #[test]
+    fn families_are_locked_in_the_order_of_the_design() {
+        let order = [
+            Family::Object,
+            Family::Agent,
+            Family::Transaction,
+            Family::Head,
+            Family::Producer,
+        ];
+        assert_eq!(Family::ALL[..5], order, "the rest follows");
+        assert!(Family::ALL.is_sorted());
+    }
+
+    #[test]
+    fn the_names_of_an_org_do_not_run_into_another_org() {
+        let org = |name| Org::try_from(name).unwrap();
+        let key = |o, name| Key::TopicName(org(o), TopicName::try_from(name).unwrap()).encode();
+        let names = KeyRange::topic_names(&org("a"));
+        assert!(names.contains(&key("a", "t")) && !names.contains(&key("a-b", "t")));
+    }
+}

@@ -9,6 +9,7 @@ mod backoff;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod entry;
+pub mod guard;
 pub mod key;
 pub mod lane;
 pub mod memory;
@@ -20,6 +21,7 @@ pub mod sqlite;
 pub mod store;
 pub mod watch;
 
+pub use guard::Guard;
 pub use key::{Family, Key, KeyRange};
 pub use lane::{Lane, Plan};
 pub use memory::MemoryStore;

@@ -27,10 +27,11 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(10);
 const TCP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// **Nobody holds locks for long**: a session that stops between its two trips is ended by the server after 2 s, a wait for
-/// a lock or a statement that takes longer than these is given up. All access is by key: a table scan, which a plan made
-/// while a table was small would keep, is never wanted.
+/// a lock or a statement that takes longer than these is given up. All access is by key, through the primary key's index and
+/// in its order: planned once (planning costs more than running), and never a plan that fits a small table only.
 const SESSION: &str = "-c idle_in_transaction_session_timeout=2000 -c lock_timeout=5000 -c statement_timeout=10000 \
-                       -c enable_seqscan=off -c application_name=streamhouse";
+                       -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off \
+                       -c application_name=streamhouse";
 
 /// Where the database is, and which schema is ours.
 pub(super) struct Target {

@@ -169,3 +169,46 @@ impl Serial for Group<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        conformance::story::{decide, env, head, put, request, update},
+        sqlite::file,
+    };
+
+    fn filling(agent: u32, bytes: usize) -> Update {
+        update(request(agent, 1), &[&head(agent as i32)], move |_| {
+            decide(vec![put(&head(agent as i32), "x".repeat(bytes))], "")
+        })
+    }
+
+    #[test]
+    fn a_full_disk_is_definite_and_it_goes_on_when_there_is_space() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("meta.db");
+        let mut connection = file::connect(&path).unwrap();
+        file::prepare(&path, &mut connection, &env(1)).unwrap();
+        let pages = |n: u32| connection.pragma_update(None, "max_page_count", n).unwrap();
+        pages(20);
+        let group = [filling(1, 10), filling(2, 1 << 20), filling(3, 10)];
+        let answers = commit_group(&mut connection, &group);
+        assert!(
+            answers[0].is_ok() && answers[2].is_ok(),
+            "the small ones still fit: {answers:?}"
+        );
+        match &answers[1] {
+            Err(MetaError::Definite(why)) => assert!(why.contains("full"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        let row = table::row(&connection, &head(2)).unwrap();
+        assert_eq!(row, Row::default(), "nothing of it was written");
+
+        connection
+            .pragma_update(None, "max_page_count", 10_000)
+            .unwrap();
+        let again = commit_group(&mut connection, &[filling(2, 1 << 20)]);
+        assert!(again[0].is_ok(), "{again:?}");
+    }
+}

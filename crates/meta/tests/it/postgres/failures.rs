@@ -10,6 +10,7 @@ use std::{
 use futures::future::join_all;
 use sh_meta::{Decision, FeedEntry, MetaError, View, conformance::story::*};
 use tokio::{runtime::Handle, task::block_in_place, time::Instant};
+use tokio_postgres::Client;
 
 use super::{proxy::Proxy, server};
 
@@ -102,12 +103,12 @@ async fn a_lost_commit_did_not_happen_and_nobody_claims_it_did() {
     assert_eq!(entry.changes[0].version, 1);
 }
 
-async fn kill_backends(schema: &str) {
+async fn kill_backends(admin: &Client, schema: &str) {
     let kill = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE pid <> pg_backend_pid() AND application_name = 'streamhouse' AND query LIKE '%{schema}%'"
     );
-    server::admin().await.batch_execute(&kill).await.unwrap();
+    admin.batch_execute(&kill).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -115,8 +116,9 @@ async fn a_session_killed_between_the_trips_has_written_nothing() {
     let _shared = server::shared().await;
     let schema = server::schema().await;
     let store = server::open(&server::with_schema(&server::url(), &schema)).await;
+    let admin = server::admin().await;
     let killing = update(request(1, 1), &[&head(1)], move |view| {
-        block_in_place(|| Handle::current().block_on(kill_backends(&schema)));
+        block_in_place(|| Handle::current().block_on(kill_backends(&admin, &schema)));
         std::thread::sleep(Duration::from_millis(100));
         add(view)
     });
@@ -134,8 +136,8 @@ async fn every_answer_is_honest_whenever_the_session_is_killed() {
     let _shared = server::shared().await;
     let schema = server::schema().await;
     let store = server::open(&server::with_schema(&server::url(), &schema)).await;
-    let (env, mut doubts, mut done) = (env(5), 0, 0);
-    for seq in 1..=60 {
+    let (admin, env, mut doubts, mut done) = (server::admin().await, env(5), 0, 0);
+    for seq in 1..=100 {
         let asking = {
             let store = store.clone();
             tokio::spawn(async move {
@@ -144,8 +146,8 @@ async fn every_answer_is_honest_whenever_the_session_is_killed() {
                     .await
             })
         };
-        tokio::time::sleep(Duration::from_micros(env.next_u64() % 3000)).await;
-        kill_backends(&schema).await;
+        tokio::time::sleep(Duration::from_micros(env.next_u64() % 4000)).await;
+        kill_backends(&admin, &schema).await;
         let answer = asking.await.unwrap();
         let there = value_again(&store).await >= seq;
         match &answer {
@@ -166,7 +168,7 @@ async fn every_answer_is_honest_whenever_the_session_is_killed() {
             "each request has happened once"
         );
     }
-    println!("killed 60 times: {done} had happened, {doubts} were in doubt");
+    println!("killed 100 times: {done} had happened, {doubts} were in doubt");
 }
 
 async fn value_again(store: &Store) -> u64 {

@@ -2,6 +2,6 @@
 mod connections;
 mod failures;
 mod proxy;
-mod server;
+pub mod server;
 
 sh_meta::conformance!(server::fresh);
