@@ -16,6 +16,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     pub fn u8(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
@@ -23,6 +24,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips `n` bytes and returns where they began.
+    #[inline]
     pub fn skip(&mut self, n: usize) -> Option<usize> {
         let begin = self.at;
         if n > self.remaining() {
@@ -32,19 +34,30 @@ impl<'a> Reader<'a> {
         Some(begin)
     }
 
+    #[inline]
     pub fn varint(&mut self) -> Option<i32> {
         let raw = u32::try_from(self.unsigned(5)?).ok()?;
         Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
     }
 
+    #[inline]
     pub fn varlong(&mut self) -> Option<i64> {
         let raw = self.unsigned(10)?;
         Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
+    /// Most numbers of a record are one byte.
+    #[inline]
     fn unsigned(&mut self, bytes_max: u32) -> Option<u64> {
-        let mut value = 0u64;
-        for i in 0..bytes_max {
+        match self.u8()? {
+            byte @ 0..0x80 => Some(byte.into()),
+            byte => self.long_unsigned(byte, bytes_max),
+        }
+    }
+
+    fn long_unsigned(&mut self, first: u8, bytes_max: u32) -> Option<u64> {
+        let mut value = u64::from(first & 0x7f);
+        for i in 1..bytes_max {
             let byte = self.u8()?;
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
