@@ -1,11 +1,13 @@
 //! Reading batches: which extents, their bytes, and the offsets of each batch in them.
+mod walk;
+
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use sh_base::{
     ErrorCode, Failure, Offset, ProducerId, TopicPartition,
-    batch::{BatchError, BatchHeader, HEADER_BYTES},
+    batch::{BatchError, HEADER_BYTES},
 };
 use sh_blob::BlobError;
 
@@ -15,6 +17,7 @@ use crate::{
     reader::{Ends, Inner},
     row::{Extent, Place},
 };
+use walk::{Gathered, Walked, Want};
 
 /// GETs of one read that run at once.
 const FETCHES_AT_ONCE: usize = 8;
@@ -96,41 +99,6 @@ impl Trouble {
             }
         }
     }
-}
-
-/// Bytes of one extent that a read wants: from a batch's first byte on.
-#[derive(Clone)]
-struct Want {
-    /// The offset of the batch at `range.start`.
-    offset: Offset,
-    end: Offset,
-    leader_epoch: i32,
-    place: Place,
-    age: Age,
-    range: Range<u64>,
-}
-
-/// Where a walk over a want's bytes stopped.
-enum Walked {
-    /// At the end of the extent, or at the limit.
-    Through,
-    /// The next batch is more than the answer takes.
-    Full,
-    /// The next batch needs this many bytes.
-    Cut(usize),
-}
-
-/// The answer as it grows.
-struct Gathered {
-    from: Offset,
-    /// Nothing at or past it.
-    limit: Offset,
-    max_bytes: usize,
-    at_least_one: bool,
-    batches: Vec<StoredBatch>,
-    bytes: usize,
-    /// Where the next batch is, if the walk stopped within an extent.
-    stopped: Option<Want>,
 }
 
 impl Inner {
@@ -215,7 +183,7 @@ impl Inner {
             let Some(mut want) = self.want(known) else {
                 continue;
             };
-            if room == 0 && !wants.is_empty() {
+            if room < HEADER_BYTES as u64 && !wants.is_empty() {
                 break;
             }
             if known.base < out.from {
@@ -372,109 +340,6 @@ impl Inner {
             }
         });
     }
-}
-
-impl Want {
-    /// Skips batches that end at or before `offset`. Says whether the next batch is the one that holds it; else the rope was
-    /// too short.
-    fn skip_to(&mut self, offset: Offset, mut rope: Rope) -> Result<bool, Failure> {
-        let begun = self.range.start;
-        while let Some(header) = rope.peek::<HEADER_BYTES>() {
-            let header = self.header(&header)?;
-            let end = self.offset + offsets(&header);
-            if end > offset {
-                return Ok(true);
-            }
-            rope.skip(header.size as usize);
-            self.offset = end;
-            self.range.start += u64::from(header.size);
-            if self.range.start >= self.place.end() {
-                break;
-            }
-        }
-        match self.range.start > begun && self.range.start < self.place.end() {
-            true => Ok(false),
-            false => Err(self.damaged("it ends before the offsets of its extent")),
-        }
-    }
-
-    /// The header of the batch at hand, which must fit the extent.
-    fn header(&self, bytes: &[u8]) -> Result<BatchHeader, Failure> {
-        let header = BatchHeader::read(bytes).map_err(|e| self.damaged(e))?;
-        match self.offset + offsets(&header) <= self.end {
-            true => Ok(header),
-            false => Err(self.damaged("it holds more offsets than its extent")),
-        }
-    }
-
-    fn damaged(&self, why: impl std::fmt::Display) -> Failure {
-        let Want {
-            place,
-            range,
-            offset,
-            ..
-        } = self;
-        let (object, at) = (place.object, range.start);
-        let what = format!("object {object} is damaged at byte {at}, offset {offset}: {why}");
-        tracing::error!("{what}");
-        Failure::new(ErrorCode::Internal, what)
-    }
-}
-
-impl Gathered {
-    fn new(r: &ReadRequest, limit: Offset) -> Gathered {
-        Gathered {
-            from: r.offset,
-            limit,
-            max_bytes: r.max_bytes,
-            at_least_one: r.at_least_one,
-            batches: Vec::new(),
-            bytes: 0,
-            stopped: None,
-        }
-    }
-
-    fn takes(&self, size: usize) -> bool {
-        let first = self.at_least_one && self.batches.is_empty();
-        first || self.bytes + size <= self.max_bytes
-    }
-
-    fn take_batches(&mut self, want: &mut Want, mut rope: Rope) -> Result<Walked, Failure> {
-        while want.offset < want.end.min(self.limit) {
-            let Some(header) = rope.peek::<HEADER_BYTES>() else {
-                return Ok(Walked::Cut(HEADER_BYTES));
-            };
-            let header = want.header(&header)?;
-            let size = header.size as usize;
-            if !self.takes(size) {
-                return Ok(Walked::Full);
-            }
-            let Some(bytes) = rope.take(size) else {
-                return Ok(Walked::Cut(size));
-            };
-            self.batches.push(StoredBatch {
-                base_offset: want.offset,
-                leader_epoch: want.leader_epoch,
-                bytes,
-            });
-            self.bytes += size;
-            want.offset += offsets(&header);
-            want.range.start += size as u64;
-        }
-        Ok(Walked::Through)
-    }
-
-    /// Where a reader goes on after this answer.
-    fn next_offset(&self) -> Option<Offset> {
-        let last = self.batches.last()?;
-        // It was read from this very header a moment ago.
-        let header = BatchHeader::read(&last.bytes).ok()?;
-        Some(last.base_offset + offsets(&header))
-    }
-}
-
-fn offsets(header: &BatchHeader) -> Offset {
-    Offset::from(header.last_offset_delta) + 1
 }
 
 /// Bytes of an object that are no batch.
