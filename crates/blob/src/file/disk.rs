@@ -31,8 +31,8 @@ impl Disk {
     pub(super) fn open(root: PathBuf, env: &Env) -> io::Result<Disk> {
         fs::create_dir_all(&root)?;
         let root = root.canonicalize()?;
-        if let Some(parent) = root.parent() {
-            // The root's parent may be a folder that we may not read; the root was there before us, then.
+        for parent in root.ancestors().skip(1) {
+            // A folder that we may not read is one that we have not made.
             let _ = sync_folder(parent);
         }
         let temps = Temps::open(root.join(TEMP_FOLDER), env)?;
