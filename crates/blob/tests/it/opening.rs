@@ -18,7 +18,7 @@ async fn what_is_wrong_with_a_url_is_named() {
         ("gs://bucket", "\"gs\""),
         ("bucket", "://"),
         ("memory://?size=1", "\"size\""),
-        ("file:///tmp/x?sync=no", "\"sync\""),
+        ("file:///data?sync=no", "\"sync\""),
         ("s3://bucket?endpoint=https://h&regoin=x", "\"regoin\""),
         ("s3://bucket?path_style=yes", "path_style"),
         ("s3://", "bucket"),
