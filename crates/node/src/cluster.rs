@@ -99,9 +99,16 @@ impl Node {
     async fn read_cluster(&self) -> Result<Cluster, Failure> {
         let row = self.row(Key::Cluster).await?;
         let row = row.value.map(|v| serde_json::from_slice::<ClusterRow>(&v));
-        let id = row.transpose().map_err(|e| damaged("cluster row", e))?.map(|row| row.cluster_id);
+        let id = row
+            .transpose()
+            .map_err(|e| damaged("cluster row", e))?
+            .map(|row| row.cluster_id);
         let range = KeyRange::family(Family::Agent);
-        let rows = self.store().scan(range, AGENTS_MAX, false).await.map_err(storage)?;
+        let rows = self
+            .store()
+            .scan(range, AGENTS_MAX, false)
+            .await
+            .map_err(storage)?;
         let now_ms = self.env().wall_ms();
         let agents = rows.iter().filter_map(|(key, row)| {
             let (Key::Agent(id), Some(value)) = (key, &row.value) else {
@@ -109,9 +116,17 @@ impl Node {
             };
             let row = AgentRow::decode(value).ok()?;
             let alive = row.is_alive(now_ms) || *id == self.agent();
-            alive.then(|| Agent { id: *id, host: row.host, port: row.port, zone: row.zone })
+            alive.then(|| Agent {
+                id: *id,
+                host: row.host,
+                port: row.port,
+                zone: row.zone,
+            })
         });
-        Ok(Cluster { id: id.unwrap_or_default(), agents: agents.collect() })
+        Ok(Cluster {
+            id: id.unwrap_or_default(),
+            agents: agents.collect(),
+        })
     }
 }
 
@@ -128,7 +143,9 @@ mod tests {
             port: 9092,
             zone: zone.map(str::to_owned),
         };
-        Cluster { id: String::new(), agents: (0..).zip(zones).map(agent).collect(),
+        Cluster {
+            id: String::new(),
+            agents: (0..).zip(zones).map(agent).collect(),
         }
     }
 

@@ -7,7 +7,9 @@ pub mod cluster;
 pub mod config;
 pub mod configs;
 mod control;
+mod delete_records;
 pub mod fetch;
+pub mod log_dirs;
 mod lookup;
 mod metadata;
 pub mod offsets;
@@ -27,13 +29,11 @@ pub use caller::{Caller, Operation, Resource};
 pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
 pub use configs::{ConfigResource, ResourceKind};
-pub use metadata::TopicView;
-pub use lookup::TopicChoice;
 pub use fetch::{FetchPartition, FetchPlan, Fetched, Records};
+pub use lookup::TopicChoice;
+pub use metadata::TopicView;
 pub use offsets::{FoundOffset, OffsetSpec, PartitionChoice};
-pub use produce::{
-    Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored,
-};
+pub use produce::{Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
 pub use sh_log::{Ack, Charge, Ends, ProducerState, StoredBatch};
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;

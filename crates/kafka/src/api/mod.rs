@@ -6,14 +6,30 @@
 //!
 //! Two APIs carry records and have their own form: Produce starts in the order of the requests and is answered later, Fetch is
 //! answered with slices of the cache.
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
 mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
+mod metadata;
 pub mod names;
 mod offset_for_leader_epoch;
 mod produce;
+mod shape;
 
 use futures::FutureExt;
 use kafka_protocol::{messages::*, protocol::Request};
@@ -72,6 +88,21 @@ apis! {
     InitProducerIdRequest, 0..=5, init_producer_id;
     OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch;
     DescribeProducersRequest, 0..=0, describe_producers;
+    CreateTopicsRequest, 2..=7, create_topics;
+    DeleteTopicsRequest, 1..=6, delete_topics;
+    CreatePartitionsRequest, 0..=3, create_partitions;
+    DeleteRecordsRequest, 0..=2, delete_records;
+    MetadataRequest, 0..=13, metadata;
+    DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions;
+    DescribeClusterRequest, 0..=2, describe_cluster;
+    DescribeQuorumRequest, 0..=2, describe_quorum;
+    DescribeLogDirsRequest, 1..=4, describe_log_dirs;
+    ElectLeadersRequest, 0..=2, elect_leaders;
+    ListPartitionReassignmentsRequest, 0..=0, list_partition_reassignments;
+    DescribeConfigsRequest, 1..=4, describe_configs;
+    AlterConfigsRequest, 0..=2, alter_configs;
+    IncrementalAlterConfigsRequest, 0..=1, incremental_alter_configs;
+    ListConfigResourcesRequest, 0..=1, list_config_resources;
 }
 
 /// `XRequest` without its ending.

@@ -1,0 +1,96 @@
+//! DeleteTopics, by name and by id (KIP-516).
+use kafka_protocol::{
+    messages::{
+        DeleteTopicsRequest, DeleteTopicsResponse, delete_topics_request::DeleteTopicState,
+        delete_topics_response::DeletableTopicResult,
+    },
+    protocol::StrBytes,
+};
+use sh_base::{ErrorCode, Failure, TopicId, TopicName};
+use sh_node::TopicChoice;
+
+use super::shape::{message, text, topic_name};
+use crate::{door::Ctx, errors::code};
+
+pub async fn handle(ctx: &Ctx, version: i16, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let by_name =
+        |name: kafka_protocol::messages::TopicName| Ok(TopicChoice::Name(name.to_string()));
+    let asked: Vec<Result<TopicChoice, DeletableTopicResult>> = match version {
+        ..6 => request.topic_names.into_iter().map(by_name).collect(),
+        _ => request.topics.into_iter().map(topic_ref).collect(),
+    };
+    let (topics, mut responses) = split(asked);
+    let deleted = ctx.node().delete_topics(&ctx.caller, topics).await;
+    responses.extend(
+        deleted
+            .into_iter()
+            .map(|(topic, deleted)| result(topic, deleted)),
+    );
+    DeleteTopicsResponse::default().with_responses(responses)
+}
+
+fn split<T, E>(results: Vec<Result<T, E>>) -> (Vec<T>, Vec<E>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(t) => good.push(t),
+            Err(e) => bad.push(e),
+        }
+    }
+    (good, bad)
+}
+
+/// A topic is named by its name or by its id; one of the two.
+fn topic_ref(state: DeleteTopicState) -> Result<TopicChoice, DeletableTopicResult> {
+    let refused = |name: Option<&str>, why: &str| {
+        let failure = Failure::new(ErrorCode::InvalidRequest, why);
+        DeletableTopicResult::default()
+            .with_name(name.map(topic_name))
+            .with_topic_id(state.topic_id)
+            .with_error_code(code(&failure))
+            .with_error_message(message(&failure))
+    };
+    match (&state.name, state.topic_id.is_nil()) {
+        (Some(name), true) => Ok(TopicChoice::Name(name.to_string())),
+        (None, false) => Ok(TopicChoice::Id(TopicId(state.topic_id))),
+        (Some(name), false) => Err(refused(
+            Some(name),
+            "You may not specify both topic name and topic id.",
+        )),
+        (None, true) => Err(refused(None, "Neither topic name nor id were specified.")),
+    }
+}
+
+fn result(
+    topic: TopicChoice,
+    deleted: Result<(TopicId, TopicName), Failure>,
+) -> DeletableTopicResult {
+    let result = DeletableTopicResult::default();
+    match deleted {
+        Ok((id, name)) => result
+            .with_name(Some(topic_name(name.as_str())))
+            .with_topic_id(id.0)
+            .with_error_message(None),
+        Err(e) => {
+            let result = match &topic {
+                TopicChoice::Name(name) => result.with_name(Some(topic_name(name))),
+                TopicChoice::Id(id) => result.with_name(None).with_topic_id(id.0),
+            };
+            result
+                .with_error_code(code(&e))
+                .with_error_message(why(&topic, &e))
+        }
+    }
+}
+
+/// Kafka's sentences, where it has its own for this request.
+fn why(topic: &TopicChoice, e: &Failure) -> Option<StrBytes> {
+    match (e.code, topic) {
+        (ErrorCode::UnknownTopicOrPartition, _) => {
+            Some(text("This server does not host this topic-partition."))
+        }
+        (ErrorCode::UnknownTopicId, _) => Some(text("This server does not host this topic ID.")),
+        (ErrorCode::InvalidRequest, TopicChoice::Id(_)) => Some(text("Duplicate topic id.")),
+        _ => message(e),
+    }
+}
