@@ -91,7 +91,8 @@ pub async fn an_entry_carries_its_changes_and_its_reply(store: Store) {
 }
 
 pub async fn misuse_is_refused_and_changes_nothing(store: Store) {
-    let cases: [(&str, fn() -> Vec<Write>); 5] = [
+    type Writes = fn() -> Vec<Write>;
+    let cases: [(&str, Writes); 5] = [
         ("a row that is not locked", || vec![put(&head(2), "x")]),
         ("a row twice", || {
             vec![put(&head(1), "x"), put(&head(1), "y")]

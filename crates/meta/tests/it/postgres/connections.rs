@@ -2,7 +2,11 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use sh_meta::{MetaStore, OpenError, PostgresStore, conformance::story::*, open};
+use sh_meta::{
+    MetaError, MetaStore, OpenError, PostgresStore,
+    conformance::{story::*, thirty_two_updaters_never_deadlock_and_lose_nothing},
+    open,
+};
 use tokio::time::Instant;
 
 use super::{proxy::Proxy, server};
@@ -182,23 +186,33 @@ async fn tables_of_a_newer_version_are_left_alone() {
     );
 }
 
+/// A fail-over behind the same address: the connection that would lead to the other store is never used.
+#[tokio::test]
+async fn a_new_connection_that_finds_another_store_ends_the_use_of_it() {
+    let _shared = server::shared().await;
+    let schema = server::schema().await;
+    let store = server::open(&server::with_schema(&server::url(), &schema)).await;
+    set(&lane(&store, 1), &head(1), "x").await;
+    let admin = server::admin().await;
+    admin
+        .batch_execute(&format!("UPDATE {schema}.system SET id = 'another'"))
+        .await
+        .unwrap();
+    server::kill_backends(&admin, &schema).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..2 {
+        let answer = store.get(&[head(1)]).await;
+        assert!(matches!(answer, Err(MetaError::Foreign(_))), "{answer:?}");
+    }
+}
+
 /// What an operator's `ALTER DATABASE` may have set must not change what an update means.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_default_isolation_level_of_the_database_does_not_matter() {
     let _shared = server::shared().await;
-    for level in ["serializable", "repeatable%20read"] {
-        let options = format!("options=-c%20default_transaction_isolation%3D'{level}'");
-        let options = options
-            .replace("repeatable%20read", "repeatable%5C%20read")
-            .replace('\'', "");
-        let url = format!("{}&{options}", server::fresh_url().await);
-        thirty_two_updaters(&url).await;
+    for level in ["serializable", "repeatable%5C%20read"] {
+        let options = format!("options=-c%20default_transaction_isolation%3D{level}");
+        let store = server::open(&format!("{}&{options}", server::fresh_url().await)).await;
+        thirty_two_updaters_never_deadlock_and_lose_nothing(store).await;
     }
-}
-
-async fn thirty_two_updaters(url: &str) {
-    sh_meta::conformance::thirty_two_updaters_never_deadlock_and_lose_nothing(
-        server::open(url).await,
-    )
-    .await;
 }

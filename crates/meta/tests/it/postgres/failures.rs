@@ -10,7 +10,6 @@ use std::{
 use futures::future::join_all;
 use sh_meta::{Decision, FeedEntry, MetaError, View, conformance::story::*};
 use tokio::{runtime::Handle, task::block_in_place, time::Instant};
-use tokio_postgres::Client;
 
 use super::{proxy::Proxy, server};
 
@@ -103,14 +102,6 @@ async fn a_lost_commit_did_not_happen_and_nobody_claims_it_did() {
     assert_eq!(entry.changes[0].version, 1);
 }
 
-async fn kill_backends(admin: &Client, schema: &str) {
-    let kill = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE pid <> pg_backend_pid() AND application_name = 'streamhouse' AND query LIKE '%{schema}%'"
-    );
-    admin.batch_execute(&kill).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_session_killed_between_the_trips_has_written_nothing() {
     let _shared = server::shared().await;
@@ -118,7 +109,7 @@ async fn a_session_killed_between_the_trips_has_written_nothing() {
     let store = server::open(&server::with_schema(&server::url(), &schema)).await;
     let admin = server::admin().await;
     let killing = update(request(1, 1), &[&head(1)], move |view| {
-        block_in_place(|| Handle::current().block_on(kill_backends(&admin, &schema)));
+        block_in_place(|| Handle::current().block_on(server::kill_backends(&admin, &schema)));
         std::thread::sleep(Duration::from_millis(100));
         add(view)
     });
@@ -147,7 +138,7 @@ async fn every_answer_is_honest_whenever_the_session_is_killed() {
             })
         };
         tokio::time::sleep(Duration::from_micros(env.next_u64() % 4000)).await;
-        kill_backends(&admin, &schema).await;
+        server::kill_backends(&admin, &schema).await;
         let answer = asking.await.unwrap();
         let there = value_again(&store).await >= seq;
         match &answer {

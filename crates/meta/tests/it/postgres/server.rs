@@ -85,3 +85,12 @@ pub async fn alone() -> RwLockWriteGuard<'static, ()> {
 pub async fn fresh() -> (RwLockReadGuard<'static, ()>, Arc<dyn MetaStore>) {
     (shared().await, open(&fresh_url().await).await)
 }
+
+/// Ends the sessions of the stores of one schema.
+pub async fn kill_backends(admin: &Client, schema: &str) {
+    let kill = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE pid <> pg_backend_pid() AND application_name = 'streamhouse' AND query LIKE '%{schema}%'"
+    );
+    admin.batch_execute(&kill).await.unwrap();
+}
