@@ -19,6 +19,7 @@ pub use client::{Client, Options};
 pub use connection::{Connection, Pending};
 pub use consumer::{Consumer, ConsumerOptions, ConsumerRecord, Fetched, Isolation};
 pub use error::{Error, Result};
+pub use kafka_protocol::error::ResponseError as ErrorCode;
 pub use metadata::{Broker, Partition, Topic};
 pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{Acks, Delivered, Delivery, Producer, ProducerOptions, ProducerRecord};

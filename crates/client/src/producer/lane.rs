@@ -17,8 +17,9 @@ pub(super) struct Sealed {
     pub tried: bool,
 }
 
-/// Invariant: `ready` is sorted by ordinal. While its first batch is one that failed before, nothing else is in flight, so
-/// that a retry does not overtake or get overtaken.
+/// *Invariant:* `ready` is sorted by ordinal. While its first batch is one that failed before, nothing else is in flight, so
+/// that a retry does not overtake or get overtaken. Nor before the first answer: a broker takes the first sequence of an
+/// unknown producer as it comes, and a second batch would be taken for the first if that one had to be sent again.
 #[derive(Default)]
 pub(super) struct Lane {
     pub ready: VecDeque<Sealed>,
@@ -26,6 +27,8 @@ pub(super) struct Lane {
     pub next_ordinal: u64,
     pub next_sequence: i32,
     pub not_before: Option<Instant>,
+    /// Whether the leader has stored a batch of this lane.
+    pub known: bool,
 }
 
 impl Lane {

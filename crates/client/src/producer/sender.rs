@@ -244,6 +244,7 @@ impl Sender {
         lane.in_flight = lane.in_flight.saturating_sub(1);
         let error = match result {
             Ok(offset) => {
+                lane.known = true;
                 return self
                     .accumulator
                     .settle(&batch.outcome, batch.buffered, Ok(offset));

@@ -90,12 +90,6 @@ async fn create_partitions(peer: &mut Peer) -> Result<()> {
         )
         .await?;
         peer.ask("nothing", version, &request(vec![])).await?;
-        peer.ask(
-            "far too many",
-            version,
-            &request(vec![wanted(&name, i32::MAX)]),
-        )
-        .await?;
     }
     Ok(())
 }
