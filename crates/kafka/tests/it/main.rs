@@ -1,2 +1,5 @@
 //! The Kafka door, told as stories.
 mod connection;
+mod protocol;
+mod records;
+mod world;
