@@ -1,0 +1,195 @@
+//! Agents over one memory store and one memory bucket, with a clock that is moved by hand.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sh_base::{Clock, Env, Rng, TopicPartition};
+use sh_blob::MemoryBucket;
+use sh_log::{
+    Head, Log, LogConfig, LogParts, ReadConfig, Reader,
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
+};
+use sh_meta::{Cursor, Key, Lane, LaneId, MemoryStore, MetaStore};
+use sh_node::{
+    BrokerConfig, Caller, Loggers, Node, NodeParts,
+    topics::{CreatedTopic, NewTopic},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Ambient {
+    wall_ms: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Clock for Ambient {
+    fn wall_ms(&self) -> i64 {
+        self.wall_ms.load(Ordering::Relaxed)
+    }
+    fn mono(&self) -> Duration {
+        Duration::from_millis(self.wall_ms() as u64)
+    }
+}
+
+impl Rng for Ambient {
+    fn next_u64(&self) -> u64 {
+        self.drawn
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+}
+
+pub struct World {
+    pub store: MemoryStore,
+    bucket: MemoryBucket,
+    ambient: Arc<Ambient>,
+    wals: tempfile::TempDir,
+}
+
+/// One agent.
+pub struct Agent {
+    pub node: Node,
+    read: std::sync::Mutex<Cursor>,
+}
+
+impl World {
+    pub fn new() -> World {
+        let ambient = Ambient {
+            wall_ms: AtomicI64::new(1_000_000),
+            drawn: AtomicU64::new(1),
+        };
+        let ambient = Arc::new(ambient);
+        let env = Env {
+            clock: ambient.clone(),
+            rng: ambient.clone(),
+        };
+        World {
+            store: MemoryStore::default(),
+            bucket: MemoryBucket::new(&env),
+            ambient,
+            wals: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn env(&self) -> Env {
+        Env {
+            clock: self.ambient.clone(),
+            rng: self.ambient.clone(),
+        }
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.ambient.wall_ms()
+    }
+
+    pub fn pass(&self, time: Duration) {
+        self.ambient
+            .wall_ms
+            .fetch_add(time.as_millis() as i64, Ordering::Relaxed);
+    }
+
+    /// A new agent, with these settings of Kafka's.
+    pub async fn agent(&self, settings: &[(&str, &str)]) -> Agent {
+        let settings = settings
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        let broker = BrokerConfig::parse(&settings).unwrap();
+        let (env, store) = (self.env(), Arc::new(self.store.clone()));
+        let boot = agent::boot_lane(store.clone(), &env);
+        let id = agent::allocate_id(&boot, PATIENCE).await.unwrap();
+        let address = Address {
+            host: "127.0.0.1".into(),
+            port: 9092,
+            zone: None,
+        };
+        let (me, _) = agent::begin_life(&boot, &env, id, &address, PATIENCE)
+            .await
+            .unwrap();
+        let lane = |lane| {
+            Arc::new(Lane::new(
+                store.clone(),
+                env.clone(),
+                LaneId { by: me, lane },
+                0,
+            ))
+        };
+        let bucket = Arc::new(self.bucket.clone());
+        let reader = Reader::new(
+            store.clone(),
+            bucket.clone(),
+            env.clone(),
+            ReadConfig::default(),
+            me,
+        );
+        let parts = LogParts {
+            env: env.clone(),
+            bucket,
+            store: store.clone(),
+            commits: lane(COMMIT_LANE),
+            control: lane(CONTROL_LANE),
+            me,
+            on_built: Arc::new(|_| {}),
+            on_fatal: Arc::new(|why| panic!("{why}")),
+        };
+        let control = parts.control.clone();
+        let wal = self.wals.path().join(id.0.to_string());
+        let log = Log::open(LogConfig::new(wal), parts).await.unwrap();
+        let loggers = Loggers::new("INFO", Arc::new(|_: &str, _: &str| {}));
+        let agent = id;
+        let node = Node::new(NodeParts {
+            env,
+            store,
+            control,
+            log,
+            reader,
+            agent,
+            broker,
+            loggers,
+        });
+        node.load_configs().await.unwrap();
+        Agent {
+            node,
+            read: std::sync::Mutex::default(),
+        }
+    }
+
+    pub async fn head(&self, tp: TopicPartition) -> Head {
+        let rows = self.store.get(&[Key::Head(tp)]).await.unwrap();
+        Head::of(rows[0].value.as_ref()).unwrap()
+    }
+}
+
+impl Agent {
+    /// Hears what all agents have done since it last listened.
+    pub async fn listen(&self, world: &World) {
+        let cursor = self.read.lock().unwrap().clone();
+        for entry in world.store.feed(&cursor, usize::MAX).await.unwrap() {
+            self.node.hear(&entry);
+            self.read
+                .lock()
+                .unwrap()
+                .insert(entry.request.lane, entry.request.seq);
+        }
+    }
+
+    /// Creates one topic, which must work.
+    pub async fn create(&self, topic: NewTopic) -> CreatedTopic {
+        let mut created = self.node.create_topics(&caller(), vec![topic], false).await;
+        created.pop().unwrap().1.unwrap()
+    }
+}
+
+pub fn caller() -> Caller {
+    Caller::default()
+}
+
+pub fn topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic {
+        partitions,
+        ..NewTopic::named(name)
+    }
+}
