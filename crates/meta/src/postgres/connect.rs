@@ -32,7 +32,7 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(6);
 /// compiled (the price that a forbidden scan carries would make the server think that it pays).
 const SESSION: &str = "-c idle_in_transaction_session_timeout=2000 -c lock_timeout=5000 -c statement_timeout=10000 \
                        -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off \
-                       -c jit=off -c application_name=streamhouse";
+                       -c jit=off";
 
 /// Where the database is, and which schema is ours.
 pub(super) struct Target {
@@ -150,6 +150,9 @@ fn split_schema(url: &str) -> Result<(String, String), OpenError> {
 fn harden(config: &mut Config) {
     let options = config.get_options().unwrap_or_default().to_owned();
     config.options(format!("{SESSION} {options}").trim());
+    if config.get_application_name().is_none() {
+        config.application_name("streamhouse");
+    }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_TIMEOUT);
     }

@@ -137,7 +137,7 @@ async fn every_answer_is_honest_whenever_the_session_is_killed() {
                     .await
             })
         };
-        tokio::time::sleep(Duration::from_micros(env.next_u64() % 4000)).await;
+        tokio::time::sleep(Duration::from_micros(env.next_u64() % 1000)).await;
         server::kill_backends(&admin, &schema).await;
         let answer = asking.await.unwrap();
         let there = value_again(&store).await >= seq;

@@ -61,11 +61,10 @@ pub async fn fresh_url() -> String {
     with_schema(&url(), &schema().await)
 }
 
+/// Its sessions carry the schema's name, so that they can be told from those of other tests.
 pub fn with_schema(url: &str, schema: &str) -> String {
-    format!(
-        "{url}{}schema={schema}",
-        if url.contains('?') { '&' } else { '?' }
-    )
+    let next = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{next}schema={schema}&application_name={schema}")
 }
 
 pub async fn open(url: &str) -> Arc<dyn MetaStore> {
@@ -89,8 +88,7 @@ pub async fn fresh() -> (RwLockReadGuard<'static, ()>, Arc<dyn MetaStore>) {
 /// Ends the sessions of the stores of one schema.
 pub async fn kill_backends(admin: &Client, schema: &str) {
     let kill = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE pid <> pg_backend_pid() AND application_name = 'streamhouse' AND query LIKE '%{schema}%'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{schema}'"
     );
     admin.batch_execute(&kill).await.unwrap();
 }
