@@ -4,7 +4,7 @@ use std::path::Path;
 use anyhow::Context;
 use bytes::Bytes;
 use sh_base::Env;
-use sh_blob::{BlobSettings, Bucket};
+use sh_blob::BlobSettings;
 use sh_log::{Extent, Fate, Head, ProducerState, object, wal};
 use sh_meta::Key;
 

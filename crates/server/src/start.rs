@@ -107,7 +107,7 @@ pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Re
     let (stop, stopping) = watch::channel(false);
     let door = Door::new(agent.node.clone(), door_config(&broker));
     let connections = tokio::spawn(sh_kafka::serve(kafka, door, stopping));
-    let background = jobs::spawn(&env, &agent, &stores);
+    let mut background = jobs::spawn(&env, &agent, &stores);
     agent::change_own_row(&agent.control, agent.me, PATIENCE, |row| row.serving = true).await?;
     ready.send_replace(http::State::Ready(agent.node.clone()));
     let shown = format!("{}:{}", address.host, address.port);
