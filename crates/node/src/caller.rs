@@ -18,7 +18,9 @@ impl Caller {
     /// The zone that the client says it is in: a `zone=` part of its client id, as in `billing,zone=a`.
     pub fn zone(&self) -> Option<&str> {
         let parts = self.client_id.as_deref()?.split([',', ';', ' ']);
-        parts.filter_map(|part| part.trim().strip_prefix("zone=")).find(|zone| !zone.is_empty())
+        parts
+            .filter_map(|part| part.trim().strip_prefix("zone="))
+            .find(|zone| !zone.is_empty())
     }
 }
 

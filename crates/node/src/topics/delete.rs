@@ -74,10 +74,12 @@ impl Node {
 
     /// The topic; a name that could not be one is of no topic either.
     async fn existing(&self, caller: &Caller, choice: &TopicChoice) -> Result<Arc<Topic>, Failure> {
-        self.topic(caller, choice).await.map_err(|e| match (e.code, choice) {
-            (ErrorCode::InvalidTopic, TopicChoice::Name(name)) => unknown_name(name),
-            _ => e,
-        })
+        self.topic(caller, choice)
+            .await
+            .map_err(|e| match (e.code, choice) {
+                (ErrorCode::InvalidTopic, TopicChoice::Name(name)) => unknown_name(name),
+                _ => e,
+            })
     }
 
     /// The name goes, and the row says that the topic is deleted.

@@ -57,7 +57,13 @@ impl Node {
             .map_err(|_| unknown_name(&wanted.name))?;
         self.authorize(caller, Operation::Alter, Resource::Topic(&name))?;
         let topic = self.topics().by_name(&caller.org, &name).await?;
-        let brokers = self.cluster().await?.agents.iter().map(|a| a.id.0 as i32).collect();
+        let brokers = self
+            .cluster()
+            .await?
+            .agents
+            .iter()
+            .map(|a| a.id.0 as i32)
+            .collect();
         let row = self.row(Key::Topic(topic.id)).await?;
         let row = row.value.ok_or_else(|| unknown_name(&wanted.name))?;
         grow(&TopicRow::decode(&row)?, &wanted, &brokers)?;
