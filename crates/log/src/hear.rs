@@ -10,7 +10,7 @@ use sh_meta::{Change, FeedEntry, Key, Row};
 use crate::{
     codec::Malformed,
     index::{PartChange, scan::head_of},
-    reader::{HeadChange, Inner},
+    reader::{HeadChange, Inner, told_next},
     row::{Extent, Head},
 };
 
@@ -62,12 +62,7 @@ impl Inner {
             heard: heard.then(|| self.env.mono()),
         };
         self.index.hear(&tp, change);
-        let next = if head.deleted {
-            Offset::MAX
-        } else {
-            head.next_offset
-        };
-        self.waiters.wake(&tp, next);
+        self.waiters.wake(&tp, told_next(&head));
         let partition = tp;
         // No listener is no error.
         let _ = self.heads.send(HeadChange {

@@ -1,6 +1,8 @@
 //! The read side of the log: one handle over index, cache, feed and waiters.
 use std::{
-    sync::{Arc, OnceLock}, time::Duration};
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use sh_base::{Env, Failure, Incarnation, ObjectId, Offset, TopicPartition};
@@ -17,7 +19,7 @@ use crate::{
     cache::{Age, ObjectCache},
     follow::Follower,
     hints::Hints,
-    index::{Index, Known, View, scan},
+    index::{Index, Known, Standing, View, scan},
     object::RunBytes,
     row::Head,
     wait::Waiters,
@@ -111,6 +113,15 @@ impl Ends {
             epochs: head.epochs.clone(),
             deleted: head.deleted,
         }
+    }
+}
+
+/// The next offset as waiters are told it: a deletion is news for everybody.
+pub(crate) fn told_next(head: &Head) -> Offset {
+    if head.deleted {
+        Offset::MAX
+    } else {
+        head.next_offset
     }
 }
 
@@ -208,13 +219,28 @@ impl Reader {
         let inner = &self.inner;
         let waiter = inner.waiters.wait(seen);
         // Registered first, looked second: what is heard in between wakes it.
-        if seen
-            .iter()
-            .any(|(tp, next)| inner.index.may_be_past(tp, *next))
-        {
-            waiter.wake();
+        for (tp, next) in seen {
+            match inner.index.standing(tp, *next) {
+                Standing::MayBePast => waiter.wake(),
+                Standing::Behind => self.heal(*tp, *next),
+                Standing::Level => {}
+            }
         }
         waiter
+    }
+
+    /// Reads past a break of the chain for those who wait. (Waking them would not do: what they have read is all that can be
+    /// served before the break, and they would come back at once.)
+    fn heal(&self, tp: TopicPartition, seen: Offset) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            match inner.view(tp, seen).await {
+                Ok(view) => inner.waiters.wake(&tp, told_next(&view.head)),
+                Err(failure) => {
+                    tracing::warn!(%failure, partition = ?tp, "a partition that is waited for cannot be read")
+                }
+            }
+        });
     }
 
     pub(crate) fn inner(&self) -> &Inner {

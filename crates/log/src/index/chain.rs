@@ -70,6 +70,17 @@ pub enum Found {
     },
 }
 
+/// What is known here, beside what somebody has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// More than was seen, or nothing, or that it is deleted: reading tells.
+    MayBePast,
+    /// No more; but a change was heard of that is past a break of the chain.
+    Behind,
+    /// No more, as far as anybody has told.
+    Level,
+}
+
 /// One partition's place in the index.
 #[derive(Default, Debug)]
 pub struct Chain {
@@ -140,10 +151,15 @@ impl Chain {
         sure.then(|| known.look(offset))
     }
 
-    /// May there be an offset past `seen`, the next offset that somebody knows?
-    pub fn may_be_past(&self, seen: Offset) -> bool {
-        let past = |k: &Snapshot| k.head.next_offset > seen || k.head.deleted;
-        self.is_behind() || self.known.as_ref().is_none_or(past)
+    /// How it stands against somebody who knows of the next offset `seen`.
+    pub fn standing(&self, seen: Offset) -> Standing {
+        match &self.known {
+            Some(k) if k.head.next_offset <= seen && !k.head.deleted => match self.is_behind() {
+                true => Standing::Behind,
+                false => Standing::Level,
+            },
+            _ => Standing::MayBePast,
+        }
     }
 
     /// About how many extents this holds in memory.

@@ -11,7 +11,7 @@ use sh_meta::MetaStore;
 
 use crate::row::Head;
 use chain::{Chain, Found};
-pub use chain::{Known, PartChange};
+pub use chain::{Known, PartChange, Standing};
 use history::History;
 
 /// What a reader at an offset gets: the head as of one version, and extents from the one that holds the offset on.
@@ -101,11 +101,11 @@ impl Index {
         self.history.forget_all();
     }
 
-    /// May the partition have an offset past `seen`, the next offset that somebody knows?
-    pub fn may_be_past(&self, tp: &TopicPartition, seen: Offset) -> bool {
+    /// How the chain stands against somebody who knows of the next offset `seen`.
+    pub fn standing(&self, tp: &TopicPartition, seen: Offset) -> Standing {
         let slots = self.slots.lock();
         let slot = slots.by_partition.get(tp);
-        slot.is_none_or(|slot| slot.chain.may_be_past(seen))
+        slot.map_or(Standing::MayBePast, |slot| slot.chain.standing(seen))
     }
 
     /// What a reader at `offset` gets. The store is read where the chain does not reach, so a view that does not hold the

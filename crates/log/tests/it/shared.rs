@@ -305,3 +305,26 @@ async fn agents_that_race_show_one_log_on_sqlite() {
     let store = SqliteStore::open(&dir.path().join("meta.db"), &env()).unwrap();
     agents_race(Arc::new(store)).await;
 }
+
+#[tokio::test]
+async fn a_waiter_sleeps_while_a_break_of_the_chain_is_read_and_is_woken_by_it() {
+    let world = World::new();
+    let (a, b, c) = (world.agent(0), world.agent(1), world.agent(2));
+    let tp = partition(0);
+    a.write(&[(tp, vec![batch(1, &["0"])])]).await;
+    assert_eq!(c.read(tp, 0).await.unwrap().ends.next, 1);
+    a.write(&[(tp, vec![batch(1, &["1"])])]).await;
+    let built = b.upload(&[(tp, vec![batch(1, &["2"])])]).await;
+    let last = b.commit(&built).await;
+    c.reader.hear(&last);
+    assert_eq!(
+        bases(&c.read(tp, 0).await.unwrap()),
+        [0],
+        "what comes before the break"
+    );
+    let waiter = c.reader.waiter(&[(tp, 1)]);
+    timeout(Duration::from_secs(1), waiter.wait())
+        .await
+        .expect("the store was read");
+    assert_eq!(bases(&c.read(tp, 0).await.unwrap()), [0, 1, 2]);
+}
