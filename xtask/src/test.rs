@@ -121,7 +121,7 @@ pub fn run(options: &Options) -> Result<()> {
         tools::install_all(|| Ok(()))?;
         with_foreign_server(options, &mut report)?;
     } else {
-        tools::install_all(build)?;
+        tools::install_all(|| build(options))?;
         let fleet = Fleet::start(target_dir()?.join("debug/streamhouse"))?;
         if options.wants_rooms() {
             report.step(ROOMS.to_owned(), || rooms(&fleet));
@@ -190,19 +190,22 @@ fn still_alive(running: &mut Running) -> Result<Counts> {
     })
 }
 
-fn build() -> Result<()> {
-    process::run(
-        cargo(&[
-            "build",
-            "--locked",
-            "--bin",
-            "streamhouse",
-            "--bin",
-            "streamctl",
-        ])
-        .args(["-p", "sh-server", "-p", "streamctl"]),
-    )?;
-    process::run(&mut cargo(&["test", "--workspace", "--locked", "--no-run"]))
+fn build(options: &Options) -> Result<()> {
+    let programs = [
+        "--bin",
+        "streamhouse",
+        "--bin",
+        "streamctl",
+        "-p",
+        "sh-server",
+        "-p",
+        "streamctl",
+    ];
+    process::run(cargo(&["build", "--locked"]).args(programs))?;
+    if options.wants_rooms() {
+        process::run(&mut cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
+    }
+    Ok(())
 }
 
 fn cargo(args: &[&str]) -> std::process::Command {
