@@ -67,6 +67,15 @@ impl Walk<'_> {
     fn compare(&mut self, path: &str, kafka: Option<&Tree>, ours: Option<&Tree>) {
         match (kafka, ours) {
             (Some(k), Some(o)) if k == o => {}
+            (Some(k), Some(o)) if outcome(k) != outcome(o) => {
+                // The other fields follow from the outcome.
+                let child = |side: &Tree| side.field("error_code").cloned();
+                self.push(
+                    &joined(path, "error_code"),
+                    child(k).as_ref(),
+                    child(o).as_ref(),
+                );
+            }
             (Some(Tree::Struct(k_name, k)), Some(Tree::Struct(o_name, o))) if k_name == o_name => {
                 let children = |fields: &[(String, Tree)]| {
                     fields
@@ -101,10 +110,9 @@ impl Walk<'_> {
                 .map(|(_, t)| t.clone())
         };
         for label in labels {
-            let path = match (join, path) {
-                ("[", _) => format!("{path}[{label}]"),
-                (_, "") => label.clone(),
-                _ => format!("{path}.{label}"),
+            let path = match join {
+                "[" => format!("{path}[{label}]"),
+                _ => joined(path, label),
             };
             self.compare(
                 &path,
@@ -113,6 +121,18 @@ impl Walk<'_> {
             );
         }
     }
+}
+
+fn joined(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.into()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
+fn outcome(tree: &Tree) -> Option<&Tree> {
+    tree.field("error_code")
 }
 
 fn unique_keys(items: &[Tree]) -> bool {
@@ -135,15 +155,18 @@ pub struct Told<'a>(pub &'a [Difference]);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side =
-            |tree: &Option<Tree>| tree.as_ref().map_or("(absent)".to_owned(), Tree::to_string);
         let mut order = Vec::new();
         let mut versions: BTreeMap<_, Vec<i16>> = BTreeMap::new();
         for d in self.0 {
+            // Topics that a story makes for each version have the version in their names.
+            let plain = |text: &str| text.replace(&format!(".v{}", d.version), "");
+            let side = |tree: &Option<Tree>| {
+                plain(&tree.as_ref().map_or("(absent)".into(), Tree::to_string))
+            };
             let told = (
                 d.scenario,
                 d.step.as_str(),
-                d.path.as_str(),
+                plain(&d.path),
                 side(&d.kafka),
                 side(&d.ours),
             );

@@ -6,6 +6,9 @@ use super::{batch, tree::Tree};
 /// Times this close to the run's start are "now"; scenarios keep their own timestamps further away.
 const NOW_MS: i64 = 30 * 60 * 1000;
 
+/// How the nil UUID begins, and the few that the protocol reserves.
+const NIL: &str = "00000000-0000-0000-0000-0000000000";
+
 /// The fields that hold broker ids.
 const NODES: [&str; 11] = [
     "node_id",
@@ -19,6 +22,17 @@ const NODES: [&str; 11] = [
     "replicas",
     "eligible_leader_replicas",
     "preferred_read_replica",
+];
+
+/// The configs whose values say where and who a broker is.
+const OWN: [&str; 7] = [
+    "node.id",
+    "broker.id",
+    "log.dir",
+    "log.dirs",
+    "metadata.log.dir",
+    "listeners",
+    "controller.quorum.voters",
 ];
 
 /// The symbolic names that one peer's ids got, in the order they were seen. Kept for a whole scenario, so that "the same id
@@ -54,6 +68,12 @@ impl Names {
         self.visit("", tree)
     }
 
+    /// From now on this topic id is called after its topic.
+    pub fn learn(&mut self, id: &str, topic: &str) {
+        let name = format!("id of {}", topic.replace(&self.run, ""));
+        self.seen.entry(id.into()).or_insert(name);
+    }
+
     fn symbol(&mut self, kind: &'static str, id: &str) -> Tree {
         if let Some(name) = self.seen.get(id) {
             return Tree::leaf(name);
@@ -67,17 +87,7 @@ impl Names {
 
     fn visit(&mut self, field: &str, tree: Tree) -> Tree {
         match tree {
-            Tree::Struct(name, fields) => {
-                let kept = fields.into_iter().filter(|(n, t)| !is_noise(n, t));
-                Tree::Struct(
-                    name,
-                    kept.map(|(n, t)| {
-                        let t = self.visit(&n, t);
-                        (n, t)
-                    })
-                    .collect(),
-                )
-            }
+            Tree::Struct(name, fields) => Tree::Struct(name, self.fields(fields)),
             Tree::Tuple(name, items) => Tree::Tuple(
                 name,
                 items.into_iter().map(|t| self.visit(field, t)).collect(),
@@ -96,22 +106,48 @@ impl Names {
         }
     }
 
+    fn fields(&mut self, fields: Vec<(String, Tree)>) -> Vec<(String, Tree)> {
+        let own = fields
+            .iter()
+            .any(|(n, t)| n == "name" && matches!(t, Tree::Text(t) if OWN.contains(&t.as_str())));
+        if let (Some(name), Some(id)) = (named(&fields), id_in(&fields)) {
+            self.learn(&id, &name);
+        }
+        let kept = fields.into_iter().filter(|(n, t)| !is_noise(n, t));
+        kept.map(|(name, tree)| {
+            let tree = match tree {
+                Tree::Text(_) if own && name == "value" => Tree::leaf("OWN"),
+                tree => self.visit(&name, tree),
+            };
+            (name, tree)
+        })
+        .collect()
+    }
+
     fn text(&mut self, field: &str, text: &str) -> Tree {
         match field {
             "cluster_id" => Tree::leaf("CLUSTER"),
             "log_dir" => Tree::leaf("DIR"),
             "resource_name" if text == self.node.to_string() => Tree::leaf("NODE"),
-            _ => {
-                let address = format!("{}:{}", self.host, self.port);
-                let text = text.replace(&address, "ADDRESS").replace(&self.run, "");
-                Tree::Text(text)
-            }
+            _ => Tree::Text(self.plain(text)),
         }
+    }
+
+    /// A text without addresses, moments, and what is this run's or this broker's own.
+    fn plain(&self, text: &str) -> String {
+        let mut text = text
+            .replace(&format!("{}:{}", self.host, self.port), "ADDRESS")
+            .replace(&self.run, "");
+        for before in ["xpected ", "the broker ", "node.id=", "broker.id="] {
+            let (own, named) = (format!("{before}{}", self.node), format!("{before}NODE"));
+            text = text.replace(&own, &named);
+        }
+        without_moments(&text)
     }
 
     fn leaf(&mut self, field: &str, leaf: String) -> Tree {
         if leaf.len() == 36 && leaf.matches('-').count() == 4 {
-            let nil = leaf.starts_with("00000000-0000-0000-0000-0000000000");
+            let nil = leaf.starts_with(NIL);
             return if nil {
                 Tree::Leaf(leaf)
             } else {
@@ -135,6 +171,23 @@ impl Names {
     }
 }
 
+fn named(fields: &[(String, Tree)]) -> Option<String> {
+    let name = fields
+        .iter()
+        .find(|(n, _)| ["name", "topic", "topic_name"].contains(&n.as_str()));
+    match name {
+        Some((_, Tree::Text(name))) if !name.is_empty() => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn id_in(fields: &[(String, Tree)]) -> Option<String> {
+    match fields.iter().find(|(n, _)| n == "topic_id") {
+        Some((_, Tree::Leaf(id))) if !id.starts_with(NIL) => Some(id.clone()),
+        _ => None,
+    }
+}
+
 /// Lists whose order no client depends on are sorted by what their elements are about.
 fn sorted(mut items: Vec<Tree>) -> Tree {
     if items.iter().all(|i| key(i).is_some()) {
@@ -143,16 +196,15 @@ fn sorted(mut items: Vec<Tree>) -> Tree {
     Tree::List(items)
 }
 
-/// What identifies an element of a list, if anything does.
+/// What identifies an element of a list, if anything does. A topic's name is enough; its id serves where there is no name.
 pub fn key(tree: &Tree) -> Option<String> {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 13] = [
         "api_key",
         "name",
         "topic",
         "topic_name",
         "resource_type",
         "resource_name",
-        "topic_id",
         "partition_index",
         "partition",
         "partition_id",
@@ -161,13 +213,14 @@ pub fn key(tree: &Tree) -> Option<String> {
         "broker_id",
         "replica_id",
     ];
-    let mut parts = Vec::new();
-    for field in KEYS {
-        match tree.field(field) {
-            Some(Tree::Text(text)) => parts.push(text.clone()),
-            Some(Tree::Leaf(leaf)) => parts.push(padded(leaf)),
-            _ => {}
-        }
+    let part = |field: &&str| match tree.field(field)? {
+        Tree::Text(text) if !text.is_empty() => Some(text.clone()),
+        Tree::Leaf(leaf) if leaf != "null" => Some(padded(leaf)),
+        _ => None,
+    };
+    let mut parts: Vec<String> = KEYS.iter().filter_map(part).collect();
+    if parts.is_empty() {
+        parts.extend(["topic_id"].iter().filter_map(part));
     }
     (!parts.is_empty()).then(|| parts.join("/"))
 }
@@ -179,4 +232,22 @@ fn padded(leaf: &str) -> String {
 
 fn is_noise(name: &str, tree: &Tree) -> bool {
     name == "unknown_tagged_fields" && matches!(tree, Tree::Map(entries) if entries.is_empty())
+}
+
+/// Numbers as long as milliseconds since the epoch are moments of the server's clock, or reckoned from one.
+fn without_moments(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let length = from
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(from.len());
+        let (number, after) = from.split_at(length);
+        out.push_str(before);
+        let moment = matches!(length, 12..=14) || length == 19 && number != i64::MAX.to_string();
+        out.push_str(if moment { "MOMENT" } else { number });
+        rest = after;
+    }
+    out + rest
 }

@@ -137,6 +137,7 @@ impl Peer {
     pub async fn wait_for(&mut self, name: &TopicName, partitions: i32) -> Result<Topic> {
         for _ in 0..200 {
             if let Some(id) = self.ready(name, partitions).await? {
+                self.names.learn(&id.to_string(), &name.0);
                 return Ok(Topic {
                     name: name.clone(),
                     id,

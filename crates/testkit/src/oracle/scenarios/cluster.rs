@@ -1,7 +1,7 @@
 //! DescribeCluster, DescribeLogDirs, DescribeQuorum, ListConfigResources.
 use anyhow::Result;
 use kafka_protocol::messages::{
-    DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest,
+    DescribeClusterRequest, DescribeLogDirsRequest, DescribeQuorumRequest, DescribeQuorumResponse,
     ListConfigResourcesRequest,
     describe_log_dirs_request::DescribableLogDirTopic,
     describe_quorum_request::{PartitionData, TopicData},
@@ -114,16 +114,35 @@ async fn describe_quorum(peer: &mut Peer) -> Result<()> {
         DescribeQuorumRequest::default().with_topics(vec![topic])
     };
     for version in 0..=2 {
-        peer.ask("the metadata log", version, &ask("__cluster_metadata", 0))
-            .await?;
-        peer.ask("partition 1 of it", version, &ask("__cluster_metadata", 1))
-            .await?;
-        peer.ask("another topic", version, &ask("nobody.made.this", 0))
-            .await?;
-        peer.ask("nothing", version, &DescribeQuorumRequest::default())
-            .await?;
+        for (what, request) in [
+            ("the metadata log", ask("__cluster_metadata", 0)),
+            ("partition 1 of it", ask("__cluster_metadata", 1)),
+            ("another topic", ask("nobody.made.this", 0)),
+            ("nothing", DescribeQuorumRequest::default()),
+        ] {
+            let mut answer = peer.quietly(version, &request).await?;
+            settled(&mut answer);
+            peer.write_down(&format!("DescribeQuorum: {what}"), version, &answer);
+        }
     }
     Ok(())
+}
+
+/// How long the metadata log is, and how often its leader changed, is each cluster's own; that there is one is not.
+fn settled(answer: &mut DescribeQuorumResponse) {
+    for part in answer.topics.iter_mut().flat_map(|t| &mut t.partitions) {
+        part.leader_epoch = part.leader_epoch.min(1);
+        part.high_watermark = part.high_watermark.min(1);
+        if part.error_code != 0 {
+            part.leader_id = (-1).into();
+        }
+        for replica in part.current_voters.iter_mut().chain(&mut part.observers) {
+            replica.log_end_offset = replica.log_end_offset.min(1);
+        }
+    }
+    for listener in answer.nodes.iter_mut().flat_map(|n| &mut n.listeners) {
+        listener.port = listener.port.min(1);
+    }
 }
 
 async fn list_config_resources(peer: &mut Peer) -> Result<()> {

@@ -163,8 +163,15 @@ async fn elect_leaders(peer: &mut Peer) -> Result<()> {
             )
             .await?;
             let all = ask("", vec![]).with_topic_partitions(None);
-            peer.ask(&format!("type {kind}, everything"), version, &all)
-                .await?;
+            let mut answer = peer.quietly(version, &all).await?;
+            answer
+                .replica_election_results
+                .retain(|r| r.topic == topic.name);
+            peer.write_down(
+                &format!("ElectLeaders: type {kind}, everything, the topic of this story"),
+                version,
+                &answer,
+            );
             let none = ask("", vec![]).with_topic_partitions(Some(vec![]));
             peer.ask(&format!("type {kind}, nothing"), version, &none)
                 .await?;

@@ -1,5 +1,7 @@
 //! Idempotent producers: InitProducerId, sequences, DescribeProducers.
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
 use kafka_protocol::messages::{
     DescribeProducersRequest, InitProducerIdRequest, ProduceRequest,
     describe_producers_request::TopicRequest,
@@ -25,12 +27,19 @@ scenarios! {
     describe_producers: "who writes to a partition",
 }
 
+/// A producer id of its own. A broker that has just started has none to give out for a moment.
 async fn producer(peer: &mut Peer) -> Result<(i64, i16)> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000);
-    let answer = peer.quietly(4, &request).await?;
-    Ok((answer.producer_id.0, answer.producer_epoch))
+    for _ in 0..100 {
+        let answer = peer.quietly(4, &request).await?;
+        if answer.error_code == 0 {
+            return Ok((answer.producer_id.0, answer.producer_epoch));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("no producer id within 5 s")
 }
 
 /// A batch of `count` records from a producer.
@@ -66,6 +75,7 @@ async fn send(
 }
 
 async fn init_producer_id(peer: &mut Peer) -> Result<()> {
+    producer(peer).await?;
     for version in 0..=5 {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(None)
