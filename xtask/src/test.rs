@@ -191,17 +191,8 @@ fn still_alive(running: &mut Running) -> Result<Counts> {
 }
 
 fn build(options: &Options) -> Result<()> {
-    let programs = [
-        "--bin",
-        "streamhouse",
-        "--bin",
-        "streamctl",
-        "-p",
-        "sh-server",
-        "-p",
-        "streamctl",
-    ];
-    process::run(cargo(&["build", "--locked"]).args(programs))?;
+    let server = ["--package", "sh-server", "--bin", "streamhouse"];
+    process::run(cargo(&["build", "--locked"]).args(server))?;
     if options.wants_rooms() {
         process::run(&mut cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
     }
