@@ -27,7 +27,8 @@ pub struct Charge {
 }
 
 impl Charge {
-    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Arc<Charge> {
+    /// A charge that holds this permit.
+    pub fn new(permit: OwnedSemaphorePermit) -> Arc<Charge> {
         Arc::new(Charge { _permit: permit })
     }
 }

@@ -202,16 +202,16 @@ impl<'a> State<'a> {
             self.held.insert(tp);
             return Ok(Answer::Again);
         }
+        let base_offset = batch.promised.map_or(head.next_offset, |p| p.base_offset);
         match self.verdict(tp, batch)? {
             Verdict::Duplicate(b) => return Ok(Answer::Duplicate { base_offset: b.base_offset }),
             Verdict::Refused(why) => return Ok(Answer::Refused(why)),
-            Verdict::Next => {}
+            Verdict::Next => self.remember(tp, batch, base_offset)?,
+            Verdict::Apart => {}
         }
-        let base_offset = batch.promised.map_or(head.next_offset, |p| p.base_offset);
         self.gap(tp, &head, base_offset);
         let end = base_offset + batch.offsets;
         self.extend(object, tp, &head, base_offset, end, batch);
-        self.remember(tp, batch, base_offset)?;
         head.next_offset = end;
         self.heads.insert(tp, head);
         Ok(Answer::Stored { base_offset })

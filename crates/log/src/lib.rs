@@ -10,6 +10,8 @@ pub mod commit;
 pub mod delete;
 pub mod engine;
 mod follow;
+mod hear;
+mod hints;
 pub mod index;
 pub mod ingest;
 pub mod object;

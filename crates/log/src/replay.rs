@@ -191,12 +191,12 @@ async fn leases(
     store: &Arc<dyn MetaStore>,
     me: Incarnation,
     entries: &[RestoredEntry],
-) -> Result<HashMap<TopicPartition, HeldLease>, ReplayError> {
+) -> Result<BTreeMap<TopicPartition, HeldLease>, ReplayError> {
     let mut epochs: BTreeMap<TopicPartition, BTreeSet<u64>> = BTreeMap::new();
     for entry in entries {
         epochs.entry(entry.partition).or_default().insert(entry.promise.lease_epoch);
     }
-    let mut leases = HashMap::new();
+    let mut leases = BTreeMap::new();
     for (tp, epochs) in epochs {
         let row = store.get(&[Key::Head(tp)]).await?.into_iter().next().unwrap_or_default();
         let head = Head::of(row.value.as_ref())?;

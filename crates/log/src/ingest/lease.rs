@@ -50,7 +50,7 @@ pub async fn take_lease(store: &Arc<dyn MetaStore>, lane: &Lane, me: Incarnation
     }
 }
 
-async fn try_take(
+pub(super) async fn try_take(
     store: &Arc<dyn MetaStore>,
     lane: &Lane,
     me: Incarnation,

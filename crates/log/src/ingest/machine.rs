@@ -5,17 +5,17 @@
 //! nothing of the partition is under way, and given up the same way; the WAL learns of a new id before its upload; records
 //! are finished in the WAL only when they were stored.
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use sh_base::{Failure, Incarnation, ObjectId, Offset, Org, TopicPartition, batch::Batch};
+use sh_base::{ErrorCode, Failure, Incarnation, ObjectId, Offset, Org, TopicPartition, batch::Batch};
 
 use super::{
     config::IngestConfig,
     lease::LeaseTaken,
     part::{Assigned, HeldLease, LeaseState, Part},
-    window::{Budget, Entry, Reply, Stage, Window},
+    window::{Budget, Dependent, Entry, Reply, Stage, Window},
 };
 use crate::{
     api::{Ack, Append, AppendResult, Appended},
@@ -87,7 +87,7 @@ pub struct Restored {
     /// In WAL order.
     pub entries: Vec<RestoredEntry>,
     /// Leases of a former life that nobody has taken: their promises stand.
-    pub leases: HashMap<TopicPartition, HeldLease>,
+    pub leases: BTreeMap<TopicPartition, HeldLease>,
     /// The newest number of the WAL.
     pub wal_last: u64,
 }
@@ -107,7 +107,8 @@ pub struct Machine {
     me: Incarnation,
     next_seq: u64,
     windows: VecDeque<Window>,
-    parts: HashMap<TopicPartition, Part>,
+    /// Ordered, so that a run can be repeated.
+    parts: BTreeMap<TopicPartition, Part>,
     budget: Budget,
     committing: bool,
     /// Answers of commits that no closed window carries yet.
@@ -136,7 +137,7 @@ impl Machine {
             me,
             next_seq: 1,
             windows: VecDeque::new(),
-            parts: HashMap::new(),
+            parts: BTreeMap::new(),
             budget,
             committing: false,
             answers: Vec::new(),
@@ -235,7 +236,10 @@ impl Machine {
         match &mut part.lease {
             LeaseState::Held(lease) => match lease.assign(now, now_ms, &mut entry) {
                 Assigned::Next => self.put_promised(now, entry, wal_has_room),
-                Assigned::Answer(answer) => self.answer_in_order(entry, answer),
+                Assigned::Answer(answer) => {
+                    let epoch = lease.epoch;
+                    self.answer_in_order(entry, epoch, answer);
+                }
             },
             LeaseState::None if wants_lease && part.pause_until <= now => {
                 let tp = entry.partition;
@@ -285,15 +289,26 @@ impl Machine {
         self.effects.push(Effect::Wal(number, WalRecord::Batch(record)));
     }
 
-    /// An answer that was decided ahead of commits must not be heard before them: a duplicate's original may still be lost.
-    fn answer_in_order(&mut self, mut entry: Entry, answer: AppendResult) {
+    /// **An answer that was decided ahead of commits is not heard before them**: a duplicate's original may still be lost.
+    fn answer_in_order(&mut self, mut entry: Entry, lease_epoch: u64, answer: AppendResult) {
         match (self.windows.back_mut(), entry.reply.take()) {
-            (Some(window), Some(reply)) => window.after.push((reply, answer)),
+            (Some(window), Some(reply)) => {
+                window.after.push(Dependent { reply, partition: entry.partition, lease_epoch, answer });
+            }
             (None, Some(reply)) => {
                 let _ = reply.send(answer);
             }
             (_, None) => {}
         }
+    }
+
+    fn answer_dependent(&mut self, d: Dependent) {
+        let held = self.parts.get_mut(&d.partition).and_then(Part::held).map(|l| l.epoch);
+        let answer = match held == Some(d.lease_epoch) {
+            true => d.answer,
+            false => Err(Failure::new(ErrorCode::NotLeader, "the lease ended meanwhile: send the batch again")),
+        };
+        let _ = d.reply.send(answer);
     }
 
     /// Puts an entry into the open window; tells which window that is, and the entry's ordinal in it.
@@ -431,7 +446,7 @@ impl Machine {
 
     fn committed(&mut self, now: Duration, now_ms: i64, committed: Committed) {
         self.committing = false;
-        let mut touched = HashSet::new();
+        let mut touched = BTreeSet::new();
         for fate in committed.fates {
             match fate {
                 Fate::Committed(runs) => self.learn(runs, &committed.log_starts, &mut touched),
@@ -448,7 +463,7 @@ impl Machine {
         &mut self,
         runs: Vec<RunAnswers>,
         log_starts: &HashMap<TopicPartition, Offset>,
-        touched: &mut HashSet<TopicPartition>,
+        touched: &mut BTreeSet<TopicPartition>,
     ) {
         let Some(mut window) = self.windows.pop_front() else { return };
         let answers: Vec<Answer> = runs.iter().flat_map(|r| r.answers.iter().copied()).collect();
@@ -457,9 +472,7 @@ impl Machine {
             let log_start = log_starts.get(&entry.partition).copied().unwrap_or(0);
             self.conclude(entry, answer, log_start);
         }
-        for (reply, answer) in window.after.drain(..) {
-            let _ = reply.send(answer);
-        }
+        window.after.drain(..).for_each(|dependent| self.answer_dependent(dependent));
         self.answers.push((window.id, runs));
     }
 
@@ -672,7 +685,7 @@ impl Machine {
             };
             if let Some(lease) = part.held().filter(|l| l.epoch == r.promise.lease_epoch) {
                 entry.promise = Some(r.promise);
-                lease.advance(&entry, now_ms);
+                lease.restore(&entry, now_ms);
             }
             part.redo.push_back(entry);
             touched.push(r.partition);

@@ -4,13 +4,13 @@ use std::{
     time::Duration,
 };
 
-use sh_base::{Failure, Offset, ProducerId, batch::sequence_add};
+use sh_base::{Failure, Offset, ProducerId, batch::{BatchProducer, sequence_add}};
 
 use super::window::Entry;
 use crate::{
     api::{AppendResult, Appended},
     commit::Promise,
-    row::{BatchRecord, ProducerState, Verdict, check_sequence},
+    row::{BatchRecord, ProducerState, Verdict, check_replayed, check_sequence},
 };
 
 #[derive(Default)]
@@ -89,7 +89,7 @@ impl HeldLease {
             match check_sequence(self.producers.get(&p.id), &p, header.count) {
                 Verdict::Duplicate(b) => return Assigned::Answer(Ok(self.appended(b.base_offset, true))),
                 Verdict::Refused(why) => return Assigned::Answer(Err(Failure::from(why.code()))),
-                Verdict::Next => {}
+                Verdict::Next | Verdict::Apart => {}
             }
         }
         entry.promise = Some(Promise { lease_epoch: self.epoch, base_offset: self.next_offset });
@@ -98,11 +98,11 @@ impl HeldLease {
     }
 
     /// Takes note of a batch that has its offset.
-    pub(super) fn advance(&mut self, entry: &Entry, now_ms: i64) {
+    fn advance(&mut self, entry: &Entry, now_ms: i64) {
         let Some(Promise { base_offset, .. }) = entry.promise else { return };
-        let header = entry.batch.header();
         self.next_offset = base_offset + entry.batch.offsets();
-        if let Some(p) = header.producer {
+        if let Some(p) = entry.batch.header().producer {
+            let header = entry.batch.header();
             let record = BatchRecord {
                 base_sequence: p.base_sequence,
                 last_sequence: sequence_add(p.base_sequence, header.count - 1),
@@ -112,6 +112,19 @@ impl HeldLease {
             };
             let state = ProducerState::after(self.producers.remove(&p.id), p.epoch, record, now_ms);
             self.producers.insert(p.id, state);
+        }
+    }
+
+    /// Takes note of a batch that a former life promised; it will be judged at the commit, by the same rule.
+    pub(super) fn restore(&mut self, entry: &Entry, now_ms: i64) {
+        let header = entry.batch.header();
+        let known = |p: BatchProducer| check_replayed(self.producers.get(&p.id), &p, header.count);
+        match header.producer.map(known) {
+            None | Some(Verdict::Next) => self.advance(entry, now_ms),
+            Some(_) => {
+                let promised = entry.promise.map_or(0, |p| p.base_offset + entry.batch.offsets());
+                self.next_offset = self.next_offset.max(promised);
+            }
         }
     }
 

@@ -41,6 +41,14 @@ impl Entry {
     }
 }
 
+/// An answer given under a lease. It holds if the lease does until the window's commit: then all before it is stored.
+pub(super) struct Dependent {
+    pub reply: Reply,
+    pub partition: TopicPartition,
+    pub lease_epoch: u64,
+    pub answer: AppendResult,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
     Open,
@@ -69,7 +77,7 @@ pub(super) struct Window {
     /// Where each batch starts in the object, once it is stored.
     pub starts: Vec<u64>,
     /// Answers that depend on this window's commit: duplicates of batches not committed yet.
-    pub after: Vec<(Reply, AppendResult)>,
+    pub after: Vec<Dependent>,
     counts: HashMap<TopicPartition, u32>,
 }
 
@@ -153,8 +161,8 @@ impl Window {
 
     pub fn fail(&mut self, why: &Failure) {
         self.entries.iter_mut().for_each(|e| e.answer(Err(why.clone())));
-        for (reply, _) in self.after.drain(..) {
-            let _ = reply.send(Err(why.clone()));
+        for after in self.after.drain(..) {
+            let _ = after.reply.send(Err(why.clone()));
         }
     }
 }

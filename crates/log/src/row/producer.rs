@@ -1,5 +1,5 @@
 //! What a partition knows of an idempotent producer, and Kafka's rules about its next batch (KIP-98, KIP-360).
-use std::collections::VecDeque;
+use std::{cmp::Ordering, collections::VecDeque};
 
 use bytes::Bytes;
 use sh_base::{Offset, ProducerEpoch, batch::{BatchProducer, sequence_add},
@@ -13,6 +13,10 @@ use crate::codec::{Malformed, Reader};
 pub struct ProducerState {
     pub epoch: ProducerEpoch,
     pub batches: VecDeque<BatchRecord>,
+    /// The first sequence of this epoch that was stored here: all from it to the last batch's end are stored, without a gap.
+    pub first_sequence: i32,
+    /// What was stored of the epoch before: its number, first and last sequence.
+    pub previous: Option<(ProducerEpoch, i32, i32)>,
     /// Wall clock of the agent that stored the last batch, milliseconds: what the expiry counts from.
     pub updated_ms: i64,
 }
@@ -31,6 +35,8 @@ pub struct BatchRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Next,
+    /// To be stored, but not to be remembered: what is remembered of a producer has no gaps.
+    Apart,
     Duplicate(BatchRecord),
     Refused(Refusal),
 }
@@ -63,24 +69,37 @@ pub fn check_sequence(state: Option<&ProducerState>, p: &BatchProducer, records:
 }
 
 /// The rules for a batch that was acknowledged before (acks=1) and comes back from the WAL after its lease was lost: it was
-/// promised, so neither a gap nor a newer epoch refuses it; only one that is stored already is left out (DESIGN 2).
+/// promised, so neither a gap nor a newer epoch refuses it; only one that is stored already is left out (DESIGN 2). Stored is
+/// what lies between the first and the last sequence of its epoch: a producer whose state was unknown here may have gone on
+/// elsewhere with a later batch, which says nothing of this one.
 pub fn check_replayed(state: Option<&ProducerState>, p: &BatchProducer, records: i32) -> Verdict {
-    let Some(state) = state.filter(|s| s.epoch == p.epoch) else {
-        return Verdict::Next;
-    };
-    if let Some(same) = state.duplicate_of(p, records) {
-        return Verdict::Duplicate(*same);
-    }
-    match state.batches.back() {
-        Some(last) if is_before(p.base_sequence, last.last_sequence) => Verdict::Duplicate(*last),
-        _ => Verdict::Next,
+    let Some(state) = state else { return Verdict::Next };
+    match (p.epoch.cmp(&state.epoch), state.batches.back(), state.previous) {
+        (Ordering::Greater, ..) | (_, None, _) => Verdict::Next,
+        (Ordering::Less, Some(last), Some((epoch, first, end)))
+            if epoch == p.epoch && lies_between(p.base_sequence, first, end) =>
+        {
+            Verdict::Duplicate(*last)
+        }
+        (Ordering::Less, ..) => Verdict::Apart,
+        (Ordering::Equal, Some(last), _) => {
+            if let Some(same) = state.duplicate_of(p, records) {
+                Verdict::Duplicate(*same)
+            } else if lies_between(p.base_sequence, state.first_sequence, last.last_sequence) {
+                Verdict::Duplicate(*last)
+            } else if sequence_add(last.last_sequence, 1) == p.base_sequence {
+                Verdict::Next
+            } else {
+                Verdict::Apart
+            }
+        }
     }
 }
 
-/// Is `a` at or before `b` on the circle of sequence numbers?
-fn is_before(a: i32, b: i32) -> bool {
-    let ahead = (i64::from(b) - i64::from(a)).rem_euclid(1 << 31);
-    ahead < 1 << 30
+/// Is `n` among the sequences from `first` to `last`, on the circle of sequence numbers?
+fn lies_between(n: i32, first: i32, last: i32) -> bool {
+    let after_first = |n: i32| (i64::from(n) - i64::from(first)).rem_euclid(1 << 31);
+    after_first(n) <= after_first(last)
 }
 
 impl ProducerState {
@@ -101,9 +120,11 @@ impl ProducerState {
         let mut next = match state {
             Some(state) if state.epoch > epoch => return state,
             Some(state) if state.epoch == epoch => state,
-            _ => ProducerState {
+            old => ProducerState {
                 epoch,
                 batches: VecDeque::new(),
+                first_sequence: batch.base_sequence,
+                previous: old.and_then(|s| Some((s.epoch, s.first_sequence, s.batches.back()?.last_sequence))),
                 updated_ms: now_ms,
             },
         };
@@ -119,6 +140,11 @@ impl ProducerState {
         let mut out = vec![FORMAT];
         out.extend(self.epoch.to_be_bytes());
         out.extend(self.updated_ms.to_be_bytes());
+        out.extend(self.first_sequence.to_be_bytes());
+        let (epoch, first, last) = self.previous.unwrap_or((-1, 0, 0));
+        out.extend(epoch.to_be_bytes());
+        out.extend(first.to_be_bytes());
+        out.extend(last.to_be_bytes());
         out.push(self.batches.len() as u8);
         for b in &self.batches {
             out.extend(b.base_sequence.to_be_bytes());
@@ -138,6 +164,8 @@ impl ProducerState {
         (r.u8()? == FORMAT).then_some(())?;
         let epoch = r.i16()?;
         let updated_ms = r.i64()?;
+        let first_sequence = r.i32()?;
+        let previous = Some((r.i16()?, r.i32()?, r.i32()?)).filter(|(epoch, ..)| *epoch >= 0);
         let mut batches = VecDeque::new();
         for _ in 0..r.u8()? {
             batches.push_back(BatchRecord {
@@ -148,11 +176,7 @@ impl ProducerState {
                 max_timestamp: r.i64()?,
             });
         }
-        r.end(ProducerState {
-            epoch,
-            batches,
-            updated_ms,
-        })
+        r.end(ProducerState { epoch, batches, first_sequence, previous, updated_ms })
     }
 }
 
@@ -232,12 +256,17 @@ mod tests {
 
     #[test]
     fn a_replayed_batch_is_stored_after_a_gap_but_never_twice() {
-        let s = state(7, 0);
-        assert_eq!(check_replayed(Some(&s), &batch(3, 90), 10), Verdict::Next);
-        assert_eq!(check_replayed(Some(&s), &batch(2, 10), 10), Verdict::Next);
-        assert!(matches!(
-            check_replayed(Some(&s), &batch(3, 0), 10),
-            Verdict::Duplicate(_)
-        ));
+        let s = state(7, 50);
+        assert_eq!(check_replayed(Some(&s), &batch(3, 120), 10), Verdict::Next);
+        assert_eq!(check_replayed(Some(&s), &batch(3, 140), 10), Verdict::Apart, "a gap");
+        assert_eq!(check_replayed(Some(&s), &batch(3, 40), 10), Verdict::Apart, "before all that is known");
+        assert_eq!(check_replayed(Some(&s), &batch(2, 60), 10), Verdict::Apart, "of an epoch that is unknown");
+        for stored in [50, 60, 70, 110] {
+            assert!(matches!(check_replayed(Some(&s), &batch(3, stored), 10), Verdict::Duplicate(_)));
+        }
+        let record = BatchRecord { base_sequence: 0, last_sequence: 0, base_offset: 70, last_offset: 70, max_timestamp: 0 };
+        let next = ProducerState::after(Some(s), 4, record, 8);
+        assert!(matches!(check_replayed(Some(&next), &batch(3, 60), 10), Verdict::Duplicate(_)));
+        assert_eq!(check_replayed(Some(&next), &batch(3, 120), 10), Verdict::Apart);
     }
 }
