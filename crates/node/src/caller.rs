@@ -43,6 +43,8 @@ pub enum Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource<'a> {
     Topic(&'a TopicName),
+    /// All topics, whatever their names.
+    EveryTopic,
     Cluster,
     /// A consumer group, or another resource named by text.
     Group(&'a str),

@@ -81,6 +81,11 @@ impl Node {
             broker,
             loggers,
         } = parts;
+        let id = agent.0.to_string();
+        let broker = broker
+            .with("broker.id", id.as_str())
+            .with("node.id", id)
+            .with("process.roles", "broker,controller");
         let topics = TopicTable::new(store.clone(), broker);
         Node(Arc::new(Inner {
             env,

@@ -18,7 +18,11 @@ pub async fn handle(
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    for topic in request
+        .topics
+        .into_iter()
+        .filter(|t| !t.partitions.is_empty())
+    {
         topics.push(delete(ctx, topic).await);
     }
     DeleteRecordsResponse::default().with_topics(topics)

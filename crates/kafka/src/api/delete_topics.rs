@@ -6,8 +6,8 @@ use kafka_protocol::{
     },
     protocol::StrBytes,
 };
-use sh_base::{ErrorCode, Failure, TopicId, TopicName};
-use sh_node::TopicChoice;
+use sh_base::{ErrorCode, Failure, TopicId};
+use sh_node::{TopicChoice, topics::DeleteOutcome};
 
 use super::shape::{message, text, topic_name};
 use crate::{door::Ctx, errors::code};
@@ -21,11 +21,7 @@ pub async fn handle(ctx: &Ctx, version: i16, request: DeleteTopicsRequest) -> De
     };
     let (topics, mut responses) = split(asked);
     let deleted = ctx.node().delete_topics(&ctx.caller, topics).await;
-    responses.extend(
-        deleted
-            .into_iter()
-            .map(|(topic, deleted)| result(topic, deleted)),
-    );
+    responses.extend(deleted.into_iter().map(result));
     DeleteTopicsResponse::default().with_responses(responses)
 }
 
@@ -61,36 +57,24 @@ fn topic_ref(state: DeleteTopicState) -> Result<TopicChoice, DeletableTopicResul
     }
 }
 
-fn result(
-    topic: TopicChoice,
-    deleted: Result<(TopicId, TopicName), Failure>,
-) -> DeletableTopicResult {
-    let result = DeletableTopicResult::default();
-    match deleted {
-        Ok((id, name)) => result
-            .with_name(Some(topic_name(name.as_str())))
-            .with_topic_id(id.0)
-            .with_error_message(None),
-        Err(e) => {
-            let result = match &topic {
-                TopicChoice::Name(name) => result.with_name(Some(topic_name(name))),
-                TopicChoice::Id(id) => result.with_name(None).with_topic_id(id.0),
-            };
-            result
-                .with_error_code(code(&e))
-                .with_error_message(why(&topic, &e))
-        }
+fn result(outcome: DeleteOutcome) -> DeletableTopicResult {
+    let result = DeletableTopicResult::default()
+        .with_name(outcome.name.map(topic_name))
+        .with_topic_id(outcome.id.map(|id| id.0).unwrap_or_default())
+        .with_error_message(None);
+    match outcome.result {
+        Ok(()) => result,
+        Err(e) => result.with_error_code(code(&e)).with_error_message(why(&e)),
     }
 }
 
 /// Kafka's sentences, where it has its own for this request.
-fn why(topic: &TopicChoice, e: &Failure) -> Option<StrBytes> {
-    match (e.code, topic) {
-        (ErrorCode::UnknownTopicOrPartition, _) => {
+fn why(e: &Failure) -> Option<StrBytes> {
+    match e.code {
+        ErrorCode::UnknownTopicOrPartition => {
             Some(text("This server does not host this topic-partition."))
         }
-        (ErrorCode::UnknownTopicId, _) => Some(text("This server does not host this topic ID.")),
-        (ErrorCode::InvalidRequest, TopicChoice::Id(_)) => Some(text("Duplicate topic id.")),
+        ErrorCode::UnknownTopicId => Some(text("This server does not host this topic ID.")),
         _ => message(e),
     }
 }

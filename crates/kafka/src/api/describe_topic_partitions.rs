@@ -25,22 +25,31 @@ pub async fn handle(
     _version: i16,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    if request
-        .cursor
-        .as_ref()
-        .is_some_and(|c| c.partition_index < 0)
-    {
-        return refused(ctx, &request);
+    if !points_into_the_request(&request) {
+        return all_failed(&request, &ErrorCode::InvalidRequest.into());
     }
-    let cluster = match ctx.node().cluster().await {
-        Ok(cluster) => cluster,
-        Err(e) => return all_failed(&request, &e),
+    match describe(ctx, &request).await {
+        Ok(response) => response,
+        Err(e) => all_failed(&request, &e),
+    }
+}
+
+async fn describe(
+    ctx: &Ctx,
+    request: &DescribeTopicPartitionsRequest,
+) -> Result<DescribeTopicPartitionsResponse, Failure> {
+    let cluster = ctx.node().cluster().await?;
+    let names = names(ctx, request).await?;
+    Ok(page(ctx, &cluster, request, names).await)
+}
+
+/// A cursor stands at one of the topics that are asked for.
+fn points_into_the_request(request: &DescribeTopicPartitionsRequest) -> bool {
+    let Some(cursor) = &request.cursor else {
+        return true;
     };
-    let names = match names(ctx, &request).await {
-        Ok(names) => names,
-        Err(e) => return all_failed(&request, &e),
-    };
-    page(ctx, &cluster, &request, names).await
+    let asked = request.topics.iter().any(|t| t.name == cursor.topic_name);
+    cursor.partition_index >= 0 && (asked || request.topics.is_empty())
 }
 
 /// The names that are asked for (none: all), from the cursor on, sorted.
@@ -153,10 +162,4 @@ fn all_failed(
         .iter()
         .map(|t| failed(&t.name.0, e, NO_OPERATIONS));
     response(topics.collect(), None)
-}
-
-/// A cursor before the first partition.
-fn refused(ctx: &Ctx, request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
-    tracing::debug!(host = %ctx.caller.host, "a cursor pointed before the first partition");
-    all_failed(request, &ErrorCode::InvalidRequest.into())
 }

@@ -1,16 +1,14 @@
 //! ElectLeaders (KIP-183, KIP-460). Any agent serves any partition: there is never an election to hold.
 use kafka_protocol::messages::{
     ElectLeadersRequest, ElectLeadersResponse,
+    elect_leaders_request::TopicPartitions,
     elect_leaders_response::{PartitionResult, ReplicaElectionResult},
 };
 use sh_base::{ErrorCode, Failure};
 use sh_node::TopicChoice;
 
 use super::shape::{message, topic_name};
-use crate::{
-    door::Ctx,
-    errors::{NONE, code},
-};
+use crate::{door::Ctx, errors::code};
 
 /// Preferred and unclean.
 const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
@@ -20,29 +18,41 @@ pub async fn handle(
     _version: i16,
     request: ElectLeadersRequest,
 ) -> ElectLeadersResponse {
-    let Some(topics) = request.topic_partitions else {
-        return all(ctx).await;
-    };
     let unknown_type = (!ELECTION_TYPES.contains(&request.election_type)).then(|| {
         let text = format!("Unknown election type {}", request.election_type);
         Failure::new(ErrorCode::InvalidRequest, text)
     });
+    match (request.topic_partitions, unknown_type) {
+        (Some(topics), _) if topics.is_empty() => ElectLeadersResponse::default(),
+        (topics, Some(e)) => refused(topics.unwrap_or_default(), &e),
+        (Some(topics), None) => some(ctx, topics).await,
+        (None, None) => all(ctx).await,
+    }
+}
+
+fn refused(topics: Vec<TopicPartitions>, e: &Failure) -> ElectLeadersResponse {
+    let results = topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|p| result(*p, e)).collect();
+        ReplicaElectionResult::default()
+            .with_topic(topic.topic)
+            .with_partition_result(partitions)
+    });
+    ElectLeadersResponse::default()
+        .with_error_code(code(e))
+        .with_replica_election_results(results.collect())
+}
+
+async fn some(ctx: &Ctx, topics: Vec<TopicPartitions>) -> ElectLeadersResponse {
     let mut results = Vec::with_capacity(topics.len());
     for topic in topics {
-        let name = topic.topic.to_string();
-        let partitions = match &unknown_type {
-            Some(e) => topic.partitions.iter().map(|p| result(*p, e)).collect(),
-            None => elect(ctx, &name, &topic.partitions).await,
-        };
+        let partitions = elect(ctx, &topic.topic.to_string(), &topic.partitions).await;
         results.push(
             ReplicaElectionResult::default()
                 .with_topic(topic.topic)
                 .with_partition_result(partitions),
         );
     }
-    ElectLeadersResponse::default()
-        .with_error_code(unknown_type.as_ref().map_or(NONE, code))
-        .with_replica_election_results(results)
+    ElectLeadersResponse::default().with_replica_election_results(results)
 }
 
 /// Partitions that need no election are left out of this answer: that is all of them.

@@ -15,7 +15,7 @@ use sh_node::{Agent, Cluster, Resource, TopicChoice, TopicView, topics::is_inter
 use super::shape::{NO_OPERATIONS, broker, broker_or_none, operation_bits, text, topic_name};
 use crate::{
     door::Ctx,
-    errors::{code, code_of},
+    errors::{NONE, code, code_of},
 };
 
 /// The first version in which topics can be asked for by their ids.
@@ -28,7 +28,7 @@ const CLUSTER_OPERATIONS: std::ops::RangeInclusive<i16> = 8..=10;
 pub async fn handle(ctx: &Ctx, version: i16, request: MetadataRequest) -> MetadataResponse {
     match describe(ctx, version, &request).await {
         Ok(response) => response,
-        Err(e) => unavailable(version, &request, &e),
+        Err(e) => failed(version, &request, &e),
     }
 }
 
@@ -46,7 +46,7 @@ async fn describe(
             .into_iter()
             .map(Answer::of)
             .collect(),
-        Some(topics) => look_up(ctx, version, topics, request.allow_auto_topic_creation).await,
+        Some(topics) => look_up(ctx, version, topics, request.allow_auto_topic_creation).await?,
     };
     let wants_operations = request.include_topic_authorized_operations;
     let topic = |answer: Answer| answer.encode(ctx, &cluster, wants_operations, version);
@@ -92,39 +92,32 @@ struct Answer {
     found: Result<TopicView, Failure>,
 }
 
-/// Every topic that is asked for, once.
+/// Every topic that is asked for, once, however it was named.
 async fn look_up(
     ctx: &Ctx,
     version: i16,
     topics: &[MetadataRequestTopic],
     create: bool,
-) -> Vec<Answer> {
-    let mut seen = HashSet::new();
-    let topics: Vec<_> = topics
+) -> Result<Vec<Answer>, Failure> {
+    let mut named = HashSet::new();
+    let once = topics
         .iter()
-        .filter(|t| seen.insert((t.name.clone(), t.topic_id)))
-        .collect();
-    let choices: Vec<_> = topics.iter().map(|t| choice(version, t)).collect();
-    let good: Vec<TopicChoice> = choices.iter().flatten().cloned().collect();
-    let mut views = ctx
-        .node()
-        .view_topics(&ctx.caller, &good, create)
-        .await
-        .into_iter();
-    let found = choices.into_iter().map(|choice| {
-        choice.and_then(|_| {
-            views
-                .next()
-                .unwrap_or_else(|| Err(ErrorCode::Internal.into()))
-        })
-    });
-    topics
+        .filter(|t| named.insert((t.name.clone(), t.topic_id)));
+    let topics: Vec<&MetadataRequestTopic> = once.collect();
+    let choices: Result<Vec<TopicChoice>, Failure> =
+        topics.iter().map(|t| choice(version, t)).collect();
+    let found = ctx.node().view_topics(&ctx.caller, &choices?, create).await;
+    let mut known = HashSet::new();
+    let mut answers: Vec<Answer> = topics
         .iter()
         .zip(found)
         .map(|(topic, found)| Answer::new(topic, found))
-        .collect()
+        .collect();
+    answers.retain(|answer| answer.found.is_err() || known.insert(answer.id));
+    Ok(answers)
 }
 
+/// How a topic is named. Ids are legal from some version on; one topic named wrongly spoils the whole request, as with Kafka.
 fn choice(version: i16, topic: &MetadataRequestTopic) -> Result<TopicChoice, Failure> {
     let refused = |text| Err(Failure::new(ErrorCode::InvalidRequest, text));
     match &topic.name {
@@ -182,11 +175,13 @@ impl Answer {
     }
 }
 
-/// What the caller may do with a topic of this name, whether there is one or not.
+/// What the caller may do with a topic of this name, whether there is one or not. A name that no topic can have has no rights of
+/// its own: only those on all topics count.
 pub fn topic_operations(ctx: &Ctx, name: Option<&str>) -> i32 {
     match name.map(TopicName::try_from) {
         Some(Ok(name)) => operation_bits(ctx.node(), &ctx.caller, Resource::Topic(&name)),
-        _ => NO_OPERATIONS,
+        Some(Err(_)) => operation_bits(ctx.node(), &ctx.caller, Resource::EveryTopic),
+        None => NO_OPERATIONS,
     }
 }
 
@@ -205,19 +200,20 @@ fn partitions(ctx: &Ctx, cluster: &Cluster, view: &TopicView) -> Vec<MetadataRes
     (0..).zip(&view.leader_epochs).map(partition).collect()
 }
 
-/// The metadata store is away: each topic says so, and clients try again.
-fn unavailable(version: i16, request: &MetadataRequest, e: &Failure) -> MetadataResponse {
+/// The whole request failed: each topic says so.
+fn failed(version: i16, request: &MetadataRequest, e: &Failure) -> MetadataResponse {
     let topic = |t: &MetadataRequestTopic| {
-        let found = Err(Failure::new(e.code, ""));
-        let Answer { name, id, .. } = Answer::new(t, found);
-        let shown = name.or((version < BY_ID).then(String::new));
         MetadataResponseTopic::default()
             .with_error_code(code_of(e.code))
-            .with_name(shown.map(topic_name))
-            .with_topic_id(id.0)
+            .with_name(Some(t.name.clone().unwrap_or_default()))
+            .with_topic_id(t.topic_id)
     };
     let topics = asked(version, request).unwrap_or_default();
     MetadataResponse::default()
         .with_topics(topics.iter().map(topic).collect())
-        .with_error_code(if version >= FAILS_WHOLE { code(e) } else { 0 })
+        .with_error_code(if version >= FAILS_WHOLE {
+            code(e)
+        } else {
+            NONE
+        })
 }

@@ -40,7 +40,7 @@ pub fn operation_bits(node: &Node, caller: &Caller, resource: Resource<'_>) -> i
 fn operations_on(resource: Resource<'_>) -> &'static [Operation] {
     use Operation::*;
     match resource {
-        Resource::Topic(_) => &[
+        Resource::Topic(_) | Resource::EveryTopic => &[
             Read,
             Write,
             Create,

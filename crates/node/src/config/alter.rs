@@ -108,7 +108,8 @@ pub fn topic_configs(
             ))
         })?;
     }
-    topic::validate(&new).map_err(config)
+    topic::validate(&new).map_err(config)?;
+    Ok(new)
 }
 
 /// What is set for one broker, or for all, after a change. Names that mean nothing here are kept, as Kafka keeps them: tools

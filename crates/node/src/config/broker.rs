@@ -123,7 +123,7 @@ pub static TABLE: &[BrokerDefinition] = &[
     row("offsets.retention.minutes", Int, Some("10080"), AtLeast(1), ReadOnly, "How long the offsets of a group without members are kept, minutes."),
     row("offsets.topic.num.partitions", Int, Some("50"), AtLeast(1), ReadOnly, "The partitions that __consumer_offsets is shown with."),
     row("offsets.topic.replication.factor", Short, Some("3"), AtLeast(1), ReadOnly, "What __consumer_offsets reports as its replication factor."),
-    row("process.roles", List, Some("broker,controller"), Any, Derived, "Every agent is both."),
+    row("process.roles", List, None, Any, Derived, "Every agent is both."),
     row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), ClusterWide, "How long a partition remembers a producer that no longer writes, milliseconds."),
     row("request.timeout.ms", Int, Some("30000"), Any, ReadOnly, "How long a request without a time limit of its own may take, milliseconds."),
     row("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), ReadOnly, "The largest request that is read, bytes."),

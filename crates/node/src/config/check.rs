@@ -1,4 +1,6 @@
 //! Reading values, and refusing bad ones in Kafka's words (its `ConfigDef` and the validators of its `LogConfig`).
+use std::collections::HashSet;
+
 use super::{Definition, Kind};
 
 /// Which values of its type a config may have.
@@ -34,10 +36,19 @@ pub fn parse(def: &Definition, value: &str) -> Result<String, String> {
         Kind::Int => number::<i32>(def.name, value, "INT"),
         Kind::Long => number::<i64>(def.name, value, "LONG"),
         Kind::Double => number::<f64>(def.name, value, "DOUBLE"),
-        Kind::List => Ok(elements(trimmed).collect::<Vec<_>>().join(",")),
+        Kind::List => Ok(list(trimmed)),
         Kind::String | Kind::Class => Ok(trimmed.to_owned()),
         Kind::Password => Ok(value.to_owned()),
     }
+}
+
+/// A list in its one form: no blanks, and each element once, at its first place.
+fn list(value: &str) -> String {
+    let mut seen = HashSet::new();
+    elements(value)
+        .filter(|e| seen.insert(*e))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// The elements of a list value.
@@ -222,6 +233,10 @@ mod tests {
         assert_eq!(
             parse("cleanup.policy", "compact , delete"),
             "compact,delete"
+        );
+        assert_eq!(
+            parse("cleanup.policy", "delete,compact,delete"),
+            "delete,compact"
         );
         assert_eq!(parse("cleanup.policy", ""), "");
         assert_eq!(

@@ -50,12 +50,12 @@ pub struct Effective<'a> {
 impl<'a> Effective<'a> {
     /// The value in force; empty for a name that does not exist.
     pub fn text(&self, name: &str) -> Cow<'a, str> {
-        if let Some(value) = self.overrides.get(name) {
-            return value.into();
-        }
         let Some(entry) = topic::entry(name) else {
             return "".into();
         };
+        if let Some(value) = self.overrides.get(name) {
+            return entry.def.parse(value).map_or(value.into(), Cow::Owned);
+        }
         let inherited = entry.broker.and_then(|broker| self.inherited(broker));
         inherited.unwrap_or_else(|| entry.def.default.unwrap_or_default().into())
     }
@@ -96,7 +96,8 @@ impl<'a> Effective<'a> {
     }
 
     fn entry(&self, t: &topic::TopicDefinition) -> ConfigEntry {
-        let own = self.overrides.get(t.def.name).map(|value| Synonym {
+        let value = self.text(t.def.name).into_owned();
+        let own = self.overrides.contains_key(t.def.name).then(|| Synonym {
             name: t.def.name.into(),
             value: Some(value.clone()),
             source: Source::DynamicTopic,
@@ -105,7 +106,6 @@ impl<'a> Effective<'a> {
             .broker
             .map(|name| self.broker.synonyms(name))
             .unwrap_or_default();
-        let value = self.text(t.def.name).into_owned();
         described(
             &t.def,
             Some(value),

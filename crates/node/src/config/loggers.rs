@@ -82,16 +82,18 @@ fn check(op: &ConfigOp) -> Result<(), Failure> {
     let request = |text: String| Err(Failure::new(ErrorCode::InvalidRequest, text));
     let config = |text: String| Err(Failure::new(ErrorCode::InvalidConfig, text));
     match (op.op, op.value.as_deref()) {
+        (AlterOp::Set | AlterOp::Append | AlterOp::Subtract, None) => {
+            request(format!("Null value not supported for : {name}"))
+        }
         _ if !Loggers::exists(name) => config(format!("Logger {name} does not exist!")),
         (AlterOp::Delete, _) if name == ROOT => request(format!(
             "Removing the log level of the {ROOT} logger is not allowed"
         )),
         (AlterOp::Delete, _) => Ok(()),
         (AlterOp::Set, Some(level)) if LEVELS.contains(&level) => Ok(()),
-        (AlterOp::Set, level) => config(format!(
-            "Cannot set the log level of {name} to {} as it is not a supported log level. \
+        (AlterOp::Set, Some(level)) => config(format!(
+            "Cannot set the log level of {name} to {level} as it is not a supported log level. \
              Valid log levels are {}",
-            level.unwrap_or("null"),
             LEVELS.join(", ")
         )),
         (AlterOp::Append, _) => not_allowed("APPEND"),
@@ -113,7 +115,7 @@ fn entry(name: &str, level: &str) -> ConfigEntry {
         kind: None,
         read_only: false,
         sensitive: false,
-        doc: None,
+        doc: Some(""),
     }
 }
 

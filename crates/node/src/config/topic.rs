@@ -83,8 +83,8 @@ pub(super) fn entry(name: &str) -> Option<&'static TopicDefinition> {
     TABLE.iter().find(|t| t.def.name == name)
 }
 
-/// All overrides of a topic in their one form, or the first thing that is wrong with them, in Kafka's words.
-pub fn validate(configs: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+/// The first thing that is wrong with the overrides of a topic, in Kafka's words. They are stored as they were given.
+pub fn validate(configs: &BTreeMap<String, String>) -> Result<(), String> {
     let mut parsed = BTreeMap::new();
     for name in configs.keys() {
         definition(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
@@ -94,8 +94,7 @@ pub fn validate(configs: &BTreeMap<String, String>) -> Result<BTreeMap<String, S
             parsed.insert(name.clone(), def.parse(value)?);
         }
     }
-    relations(&parsed)?;
-    Ok(parsed)
+    relations(&parsed)
 }
 
 /// What must hold between several values.

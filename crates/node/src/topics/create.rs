@@ -273,7 +273,8 @@ fn new_configs(configs: &[(String, Option<String>)]) -> Result<BTreeMap<String, 
         .iter()
         .filter_map(|(n, v)| Some((n.clone(), v.clone()?)))
         .collect();
-    topic::validate(&configs).map_err(invalid)
+    topic::validate(&configs).map_err(invalid)?;
+    Ok(configs)
 }
 
 fn numbers(topic: &NewTopic, broker: &BrokerConfig) -> Result<(i32, i16), Failure> {
@@ -327,15 +328,19 @@ fn internal_row(name: &str, org: &Org, broker: &BrokerConfig, now_ms: i64) -> To
     }
 }
 
+/// The configs in force; those of the topic's own as they were given, as Kafka answers.
 fn describe(c: Candidate, broker: &BrokerConfig) -> CreatedTopic {
-    let effective = Effective {
-        overrides: &c.row.configs,
-        broker,
-    };
+    let overrides = &c.row.configs;
+    let mut configs = Effective { overrides, broker }.entries();
+    for entry in &mut configs {
+        if let Some(given) = overrides.get(&entry.name) {
+            entry.value = Some(given.clone());
+        }
+    }
     CreatedTopic {
         id: c.id,
         partitions: c.row.partitions,
         replication_factor: c.row.replication_factor,
-        configs: effective.entries(),
+        configs,
     }
 }

@@ -32,48 +32,84 @@ pub struct DeletedTopic {
     pub purge_ms: i64,
 }
 
+/// What became of one topic that was to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteOutcome {
+    /// As it was named, or as it is called; `None`: it was named by an id that is not known.
+    pub name: Option<String>,
+    /// `None`: it was named by a name that is not known.
+    pub id: Option<TopicId>,
+    pub result: Result<(), Failure>,
+}
+
+impl DeleteOutcome {
+    fn failed(choice: &TopicChoice, e: Failure) -> DeleteOutcome {
+        let (name, id) = match choice {
+            TopicChoice::Name(name) => (Some(name.clone()), None),
+            TopicChoice::Id(id) => (None, Some(*id)),
+        };
+        DeleteOutcome {
+            name,
+            id,
+            result: Err(e),
+        }
+    }
+
+    fn of(topic: &Topic, result: Result<(), Failure>) -> DeleteOutcome {
+        DeleteOutcome {
+            name: Some(topic.name.to_string()),
+            id: Some(topic.id),
+            result,
+        }
+    }
+}
+
 impl Node {
-    /// Deletes topics, each for itself, in the order of the request. The topic that was meant comes back with its name, where it
-    /// was found.
+    /// Deletes topics, each for itself. One that is named twice is not deleted and answered once.
     ///
     /// Errors: `UnknownTopicOrPartition`, `UnknownTopicId`, `InvalidRequest` (named twice), `TopicDeletionDisabled`.
     pub async fn delete_topics(
         &self,
         caller: &Caller,
         topics: Vec<TopicChoice>,
-    ) -> Vec<(TopicChoice, Result<(TopicId, TopicName), Failure>)> {
-        let mut answers = Vec::new();
-        for topic in each_once(topics) {
-            let answer = match topic {
-                Ok(topic) => {
-                    let deleted = self.delete_topic(caller, &topic).await;
-                    (topic, deleted)
-                }
-                Err(twice) => (twice, Err(duplicate_name())),
-            };
-            answers.push(answer);
+    ) -> Vec<DeleteOutcome> {
+        let mut outcomes = Vec::new();
+        let mut found = Vec::new();
+        for choice in each_once(topics) {
+            match choice {
+                Err(twice) => outcomes.push(DeleteOutcome::failed(&twice, named_twice(&twice))),
+                Ok(choice) => match self.existing(caller, &choice).await {
+                    Ok(topic) => found.push((choice, topic)),
+                    Err(e) => outcomes.push(DeleteOutcome::failed(&choice, e)),
+                },
+            }
         }
-        answers
+        for (topic, both_ways) in each_topic(found) {
+            let result = match both_ways {
+                true => Err(both_ways_failure()),
+                false => self.delete_topic(caller, &topic).await,
+            };
+            outcomes.push(DeleteOutcome::of(&topic, result));
+        }
+        outcomes
     }
 
-    async fn delete_topic(
-        &self,
-        caller: &Caller,
-        topic: &TopicChoice,
-    ) -> Result<(TopicId, TopicName), Failure> {
-        let topic = self.existing(caller, topic).await?;
+    async fn delete_topic(&self, caller: &Caller, topic: &Topic) -> Result<(), Failure> {
         self.authorize(caller, Operation::Delete, Resource::Topic(&topic.name))?;
         if !self.broker().is_on("delete.topic.enable") {
             let text = "Topic deletion is disabled.";
             return Err(Failure::new(ErrorCode::TopicDeletionDisabled, text));
         }
-        self.remove(&topic).await?;
-        self.fence(topic.id, topic.partitions).await?;
-        Ok((topic.id, topic.name.clone()))
+        self.remove(topic).await?;
+        self.fence(topic.id, topic.partitions).await
     }
 
     /// The topic; a name that could not be one is of no topic either.
-    async fn existing(&self, caller: &Caller, choice: &TopicChoice) -> Result<Arc<Topic>, Failure> {
+    pub(crate) async fn existing(
+        &self,
+        caller: &Caller,
+        choice: &TopicChoice,
+    ) -> Result<Arc<Topic>, Failure> {
         self.topic(caller, choice)
             .await
             .map_err(|e| match (e.code, choice) {
@@ -234,6 +270,30 @@ fn each_once(topics: Vec<TopicChoice>) -> Vec<Result<TopicChoice, TopicChoice>> 
                 true => told.insert(text).then_some(Err(topic)),
             });
     once.collect()
+}
+
+/// Each topic, and whether it was named by its name and by its id.
+fn each_topic(found: Vec<(TopicChoice, Arc<Topic>)>) -> Vec<(Arc<Topic>, bool)> {
+    let mut topics: Vec<(Arc<Topic>, bool)> = Vec::new();
+    for (_, topic) in found {
+        match topics.iter_mut().find(|(known, _)| known.id == topic.id) {
+            Some((_, both_ways)) => *both_ways = true,
+            None => topics.push((topic, false)),
+        }
+    }
+    topics
+}
+
+fn both_ways_failure() -> Failure {
+    let text = "The provided topic name maps to an ID that was already supplied.";
+    Failure::new(ErrorCode::InvalidRequest, text)
+}
+
+fn named_twice(choice: &TopicChoice) -> Failure {
+    match choice {
+        TopicChoice::Name(_) => duplicate_name(),
+        TopicChoice::Id(_) => Failure::new(ErrorCode::InvalidRequest, "Duplicate topic id."),
+    }
 }
 
 fn name_taken(name: &TopicName) -> Failure {

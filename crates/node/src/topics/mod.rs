@@ -10,7 +10,7 @@ mod names;
 mod purge;
 
 pub use create::{CreatedTopic, NewTopic};
-pub use delete::DeletedTopic;
+pub use delete::{DeleteOutcome, DeletedTopic};
 pub use grow::NewPartitions;
 pub(crate) use names::parse as legal_name;
 pub use names::{CONSUMER_OFFSETS, TRANSACTION_STATE, is_internal};

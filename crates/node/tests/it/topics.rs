@@ -220,13 +220,11 @@ async fn a_deleted_topic_refuses_writes_and_can_be_brought_back_with_its_id() {
     let world = World::new();
     let (a, b) = (world.agent(&[]).await, world.agent(&[]).await);
     let created = a.create(topic("t", 2)).await;
-    let (_, deleted) = a
-        .node
-        .delete_topics(&caller(), vec![named("t")])
-        .await
-        .pop()
-        .unwrap();
-    assert_eq!(deleted.unwrap().0, created.id);
+    let deleted = a.node.delete_topics(&caller(), vec![named("t")]).await;
+    assert_eq!(
+        (deleted[0].id, &deleted[0].result),
+        (Some(created.id), &Ok(()))
+    );
     let partition = TopicPartition::new(created.id, 1);
     assert!(world.head(partition).await.deleted);
     b.listen(&world).await;
@@ -244,6 +242,24 @@ async fn a_deleted_topic_refuses_writes_and_can_be_brought_back_with_its_id() {
     );
     let nothing = a.node.undelete_topic(&caller(), "t").await.unwrap_err();
     assert_eq!(nothing.code, ErrorCode::UnknownTopicOrPartition);
+}
+
+#[tokio::test]
+async fn a_topic_named_twice_is_not_deleted() {
+    let world = World::new();
+    let agent = world.agent(&[]).await;
+    let created = agent.create(topic("t", 1)).await;
+    for twice in [
+        vec![named("t"), named("t")],
+        vec![named("t"), TopicChoice::Id(created.id)],
+        vec![TopicChoice::Id(created.id), TopicChoice::Id(created.id)],
+    ] {
+        let outcomes = agent.node.delete_topics(&caller(), twice).await;
+        assert_eq!(outcomes.len(), 1);
+        let refused = outcomes[0].result.as_ref().unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    }
+    assert!(agent.node.topic(&caller(), &named("t")).await.is_ok());
 }
 
 #[tokio::test]
