@@ -206,8 +206,7 @@ impl<'a> State<'a> {
         match self.verdict(tp, batch)? {
             Verdict::Duplicate(b) => return Ok(Answer::Duplicate { base_offset: b.base_offset }),
             Verdict::Refused(why) => return Ok(Answer::Refused(why)),
-            Verdict::Next => self.remember(tp, batch, base_offset)?,
-            Verdict::Apart => {}
+            verdict => self.remember(tp, batch, base_offset, verdict)?,
         }
         self.gap(tp, &head, base_offset);
         let end = base_offset + batch.offsets;
@@ -242,7 +241,13 @@ impl<'a> State<'a> {
         Ok(check(state.as_ref(), &producer, batch.records))
     }
 
-    fn remember(&mut self, tp: TopicPartition, batch: &BatchPlan, base_offset: Offset) -> Result<(), Malformed> {
+    fn remember(
+        &mut self,
+        tp: TopicPartition,
+        batch: &BatchPlan,
+        base_offset: Offset,
+        verdict: Verdict,
+    ) -> Result<(), Malformed> {
         let Some(p) = batch.producer else { return Ok(()) };
         let record = BatchRecord {
             base_sequence: p.base_sequence,
@@ -251,7 +256,10 @@ impl<'a> State<'a> {
             last_offset: base_offset + batch.offsets - 1,
             max_timestamp: batch.max_timestamp,
         };
-        let state = ProducerState::after(self.producer(tp, p.id)?, p.epoch, record, self.now_ms);
+        let state = match (self.producer(tp, p.id)?, verdict) {
+            (Some(old), Verdict::Apart) => old.after_apart(p.epoch, record),
+            (old, _) => ProducerState::after(old, p.epoch, record, self.now_ms),
+        };
         self.producers.insert((tp, p.id), state);
         Ok(())
     }

@@ -93,16 +93,18 @@ impl HeldLease {
             }
         }
         entry.promise = Some(Promise { lease_epoch: self.epoch, base_offset: self.next_offset });
-        self.advance(entry, now_ms);
+        self.advance(entry, now_ms, Verdict::Next);
         Assigned::Next
     }
 
     /// Takes note of a batch that has its offset.
-    fn advance(&mut self, entry: &Entry, now_ms: i64) {
-        let Some(Promise { base_offset, .. }) = entry.promise else { return };
+    fn advance(&mut self, entry: &Entry, now_ms: i64, verdict: Verdict) {
+        let Some(Promise { base_offset, .. }) = entry.promise else {
+            return;
+        };
+        let header = entry.batch.header();
         self.next_offset = base_offset + entry.batch.offsets();
-        if let Some(p) = entry.batch.header().producer {
-            let header = entry.batch.header();
+        if let Some(p) = header.producer {
             let record = BatchRecord {
                 base_sequence: p.base_sequence,
                 last_sequence: sequence_add(p.base_sequence, header.count - 1),
@@ -110,7 +112,10 @@ impl HeldLease {
                 last_offset: self.next_offset - 1,
                 max_timestamp: header.max_timestamp,
             };
-            let state = ProducerState::after(self.producers.remove(&p.id), p.epoch, record, now_ms);
+            let state = match (self.producers.remove(&p.id), verdict) {
+                (Some(old), Verdict::Apart) => old.after_apart(p.epoch, record),
+                (old, _) => ProducerState::after(old, p.epoch, record, now_ms),
+            };
             self.producers.insert(p.id, state);
         }
     }
@@ -120,11 +125,11 @@ impl HeldLease {
         let header = entry.batch.header();
         let known = |p: BatchProducer| check_replayed(self.producers.get(&p.id), &p, header.count);
         match header.producer.map(known) {
-            None | Some(Verdict::Next) => self.advance(entry, now_ms),
-            Some(_) => {
-                let promised = entry.promise.map_or(0, |p| p.base_offset + entry.batch.offsets());
-                self.next_offset = self.next_offset.max(promised);
+            Some(Verdict::Duplicate(_)) => {
+                let end = entry.promise.map_or(0, |p| p.base_offset + entry.batch.offsets());
+                self.next_offset = self.next_offset.max(end);
             }
+            verdict => self.advance(entry, now_ms, verdict.unwrap_or(Verdict::Next)),
         }
     }
 

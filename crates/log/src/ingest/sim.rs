@@ -629,7 +629,8 @@ fn story(seed: u64, steps: usize) {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    0..300
+    let more = std::env::var("STREAMHOUSE_TEST_SEEDS").ok().and_then(|n| n.parse().ok());
+    0..more.unwrap_or(300)
 }
 
 #[test]

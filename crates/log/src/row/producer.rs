@@ -17,6 +17,8 @@ pub struct ProducerState {
     pub first_sequence: i32,
     /// What was stored of the epoch before: its number, first and last sequence.
     pub previous: Option<(ProducerEpoch, i32, i32)>,
+    /// Batches of this epoch that the WAL brought back past a gap: stored, and waiting for what lies between.
+    pub apart: Vec<BatchRecord>,
     /// Wall clock of the agent that stored the last batch, milliseconds: what the expiry counts from.
     pub updated_ms: i64,
 }
@@ -35,7 +37,7 @@ pub struct BatchRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Next,
-    /// To be stored, but not to be remembered: what is remembered of a producer has no gaps.
+    /// To be stored, and remembered apart from the others: those have no gaps.
     Apart,
     Duplicate(BatchRecord),
     Refused(Refusal),
@@ -105,9 +107,7 @@ fn lies_between(n: i32, first: i32, last: i32) -> bool {
 impl ProducerState {
     fn duplicate_of(&self, p: &BatchProducer, records: i32) -> Option<&BatchRecord> {
         let last = sequence_add(p.base_sequence, records - 1);
-        self.batches
-            .iter()
-            .find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
+        self.batches.iter().chain(&self.apart).find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
     }
 
     /// The state after `batch` was stored under `epoch`. A replayed batch of an older epoch leaves it as it is.
@@ -123,17 +123,39 @@ impl ProducerState {
             old => ProducerState {
                 epoch,
                 batches: VecDeque::new(),
+                apart: Vec::new(),
                 first_sequence: batch.base_sequence,
                 previous: old.and_then(|s| Some((s.epoch, s.first_sequence, s.batches.back()?.last_sequence))),
                 updated_ms: now_ms,
             },
         };
-        if next.batches.len() == PRODUCER_BATCHES_KEPT {
-            next.batches.pop_front();
-        }
-        next.batches.push_back(batch);
+        next.push(batch);
         next.updated_ms = now_ms;
         next
+    }
+
+    /// The newest batch, and those apart that follow it without a gap.
+    fn push(&mut self, batch: BatchRecord) {
+        let mut newest = Some(batch);
+        while let Some(batch) = newest {
+            if self.batches.len() == PRODUCER_BATCHES_KEPT {
+                self.batches.pop_front();
+            }
+            self.batches.push_back(batch);
+            let follows = |b: &BatchRecord| b.base_sequence == sequence_add(batch.last_sequence, 1);
+            newest = self.apart.iter().position(follows).map(|i| self.apart.remove(i));
+        }
+    }
+
+    /// The state after a batch was stored apart. One of an older epoch need not be remembered: that epoch is fenced.
+    pub fn after_apart(mut self, epoch: ProducerEpoch, batch: BatchRecord) -> ProducerState {
+        if epoch == self.epoch {
+            if self.apart.len() == APART_KEPT {
+                self.apart.remove(0);
+            }
+            self.apart.push(batch);
+        }
+        self
     }
 
     pub fn encode(&self) -> Bytes {
@@ -145,14 +167,8 @@ impl ProducerState {
         out.extend(epoch.to_be_bytes());
         out.extend(first.to_be_bytes());
         out.extend(last.to_be_bytes());
-        out.push(self.batches.len() as u8);
-        for b in &self.batches {
-            out.extend(b.base_sequence.to_be_bytes());
-            out.extend(b.last_sequence.to_be_bytes());
-            out.extend(b.base_offset.to_be_bytes());
-            out.extend(b.last_offset.to_be_bytes());
-            out.extend(b.max_timestamp.to_be_bytes());
-        }
+        put_batches(&mut out, self.batches.iter());
+        put_batches(&mut out, self.apart.iter());
         out.into()
     }
 
@@ -166,21 +182,40 @@ impl ProducerState {
         let updated_ms = r.i64()?;
         let first_sequence = r.i32()?;
         let previous = Some((r.i16()?, r.i32()?, r.i32()?)).filter(|(epoch, ..)| *epoch >= 0);
-        let mut batches = VecDeque::new();
-        for _ in 0..r.u8()? {
-            batches.push_back(BatchRecord {
-                base_sequence: r.i32()?,
-                last_sequence: r.i32()?,
-                base_offset: r.i64()?,
-                last_offset: r.i64()?,
-                max_timestamp: r.i64()?,
-            });
-        }
-        r.end(ProducerState { epoch, batches, first_sequence, previous, updated_ms })
+        let batches = read_batches(r)?.into();
+        let apart = read_batches(r)?;
+        r.end(ProducerState { epoch, batches, apart, first_sequence, previous, updated_ms })
     }
 }
 
 const FORMAT: u8 = 1;
+/// Batches apart that are remembered: more gaps than a client can have in flight are no client's.
+const APART_KEPT: usize = 32;
+
+fn put_batches<'a>(out: &mut Vec<u8>, batches: impl ExactSizeIterator<Item = &'a BatchRecord>) {
+    out.push(batches.len() as u8);
+    for b in batches {
+        out.extend(b.base_sequence.to_be_bytes());
+        out.extend(b.last_sequence.to_be_bytes());
+        out.extend(b.base_offset.to_be_bytes());
+        out.extend(b.last_offset.to_be_bytes());
+        out.extend(b.max_timestamp.to_be_bytes());
+    }
+}
+
+fn read_batches(r: &mut Reader<'_>) -> Option<Vec<BatchRecord>> {
+    let mut batches = Vec::new();
+    for _ in 0..r.u8()? {
+        batches.push(BatchRecord {
+            base_sequence: r.i32()?,
+            last_sequence: r.i32()?,
+            base_offset: r.i64()?,
+            last_offset: r.i64()?,
+            max_timestamp: r.i64()?,
+        });
+    }
+    Some(batches)
+}
 
 #[cfg(test)]
 mod tests {
@@ -252,6 +287,23 @@ mod tests {
         let s = state(1, i32::MAX - 9);
         assert_eq!(s.batches[0].last_sequence, i32::MAX);
         assert_eq!(check_sequence(Some(&s), &batch(3, 0), 1), Verdict::Next);
+    }
+
+    #[test]
+    fn a_gap_that_is_filled_joins_what_was_stored_apart() {
+        let record = |base: i32| BatchRecord {
+            base_sequence: base,
+            last_sequence: base + 9,
+            base_offset: 500,
+            last_offset: 509,
+            max_timestamp: 0,
+        };
+        let s = state(2, 0).after_apart(3, record(30));
+        assert_eq!(ProducerState::decode(&s.encode()), Ok(s.clone()));
+        assert!(matches!(check_sequence(Some(&s), &batch(3, 30), 10), Verdict::Duplicate(_)));
+        let s = ProducerState::after(Some(s), 3, record(20), 9);
+        assert!(s.apart.is_empty());
+        assert_eq!(check_sequence(Some(&s), &batch(3, 40), 10), Verdict::Next);
     }
 
     #[test]
