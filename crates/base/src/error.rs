@@ -80,6 +80,7 @@ codes! {
     // Rights and protocol.
     TopicAuthorizationFailed => GiveUp,
     ClusterAuthorizationFailed => GiveUp,
+    TransactionalIdAuthorizationFailed => GiveUp,
     UnsupportedVersion => GiveUp,
     FetchSessionIdNotFound => Retry,
     InvalidFetchSessionEpoch => Retry,

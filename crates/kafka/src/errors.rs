@@ -42,6 +42,7 @@ pub const fn code_of(code: ErrorCode) -> i16 {
         ErrorCode::InvalidProducerEpoch => 47,
         ErrorCode::InvalidTxnState => 48,
         ErrorCode::InvalidTransactionTimeout => 50,
+        ErrorCode::TransactionalIdAuthorizationFailed => 53,
         // KAFKA_STORAGE_ERROR: clients refresh their metadata and try again, perhaps at another agent.
         ErrorCode::StorageUnavailable => 56,
         ErrorCode::UnknownProducerId => 59,

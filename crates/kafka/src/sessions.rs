@@ -3,7 +3,7 @@
 //! A session is a list of partitions and the number (epoch) of the next request that may use it. Pure bookkeeping: time is handed
 //! in, ids are drawn by the caller.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     time::Duration,
 };
 
@@ -29,6 +29,22 @@ pub struct Wanted {
     pub max_bytes: i32,
     pub leader_epoch: Option<i32>,
     pub last_fetched_epoch: Option<i32>,
+}
+
+/// A partition that is named again keeps its place and means what was said last.
+pub fn once_each(wanted: Vec<Wanted>) -> Vec<Wanted> {
+    let mut places = HashMap::with_capacity(wanted.len());
+    let mut once: Vec<Wanted> = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        match places.entry(wanted.partition.clone()) {
+            Entry::Occupied(place) => once[*place.get()] = wanted,
+            Entry::Vacant(place) => {
+                place.insert(once.len());
+                once.push(wanted);
+            }
+        }
+    }
+    once
 }
 
 /// What a fetch request says about sessions.
@@ -150,7 +166,7 @@ impl Sessions {
         mut draw: impl FnMut() -> u64,
     ) -> i32 {
         let mut table = self.table.lock();
-        if wanted.is_empty() || !make_room(&mut table, self.max, wanted.len(), now) {
+        if !make_room(&mut table, self.max, wanted.len(), now) {
             return NO_SESSION;
         }
         let mut session = Session::new(org, by_id, now);
@@ -433,6 +449,12 @@ mod tests {
             .unwrap();
         let plan = sessions.begin(asked(id, 2, vec![]), START).unwrap();
         assert_eq!(topics(&plan), ["b", "c", "a"]);
+    }
+
+    #[test]
+    fn a_partition_named_twice_is_wanted_once() {
+        let named = vec![wanted("a", 0, 1), wanted("b", 0, 2), wanted("a", 0, 3)];
+        assert_eq!(once_each(named), [wanted("a", 0, 3), wanted("b", 0, 2)]);
     }
 
     #[test]

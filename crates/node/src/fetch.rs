@@ -115,7 +115,10 @@ impl Node {
         let mut round = Round::default();
         while let Some((tp, fetched)) = reads.next().await {
             round.add(plan, tp, fetched);
-            room.store(plan.max_bytes.saturating_sub(round.bytes), Ordering::Relaxed);
+            room.store(
+                plan.max_bytes.saturating_sub(round.bytes),
+                Ordering::Relaxed,
+            );
         }
         round
     }
@@ -134,38 +137,67 @@ impl Node {
         if let Err(failure) = check_partition(topic, partition.index) {
             return (None, Err(failure));
         }
+        let tp = topic.partition(partition.index);
         let room = room.load(Ordering::Relaxed);
+        (Some(tp), self.read_on_line(plan, partition, tp, room).await)
+    }
+
+    /// Reads, unless the consumer's log is not on the line of ours.
+    async fn read_on_line(
+        &self,
+        plan: &FetchPlan,
+        partition: &FetchPartition,
+        tp: TopicPartition,
+        room: usize,
+    ) -> Fetched {
+        if let Some(diverging) = self.diverging(partition, tp).await? {
+            let ends = self.reader().ends(tp).await?;
+            check_epoch_known(partition.leader_epoch, &ends)?;
+            return Ok(Records {
+                batches: Vec::new(),
+                ends,
+                aborted: Vec::new(),
+                diverging: Some(diverging),
+            });
+        }
         let request = ReadRequest {
-            partition: topic.partition(partition.index),
+            partition: tp,
             offset: partition.offset,
             max_bytes: partition.max_bytes.min(room),
             at_least_one: room == plan.max_bytes,
             read_committed: plan.read_committed,
         };
-        let fetched = match self.reader().read(request).await {
-            Ok(answer) => self.on_line(partition, request.partition, answer).await,
-            Err(error) => Err(refused(partition, error)),
-        };
-        (Some(request.partition), fetched)
+        let answer = self.reader().read(request).await;
+        let ReadAnswer {
+            batches,
+            ends,
+            aborted,
+        } = answer.map_err(|error| refused(partition, error))?;
+        check_epoch_known(partition.leader_epoch, &ends)?;
+        Ok(Records {
+            batches,
+            ends,
+            aborted,
+            diverging: None,
+        })
     }
 
-    /// Checks the epochs that the consumer knows against those of the partition.
-    async fn on_line(
+    /// Where the consumer's log parts from ours: the epoch, and its end here. An epoch that has not been here is as wrong as an
+    /// offset that has not.
+    async fn diverging(
         &self,
         partition: &FetchPartition,
         tp: TopicPartition,
-        ReadAnswer { batches, ends, aborted }: ReadAnswer,
-    ) -> Fetched {
-        check_epoch_known(partition.leader_epoch, &ends)?;
-        let diverging = match partition.last_fetched_epoch {
-            None => None,
-            Some(epoch) => {
-                let (known, end) = self.reader().epoch_end(tp, epoch).await?;
-                (known < epoch || end < partition.offset).then_some((known, end))
-            }
+    ) -> Result<Option<(i32, Offset)>, Failure> {
+        let Some(epoch) = partition.last_fetched_epoch else {
+            return Ok(None);
         };
-        let batches = if diverging.is_some() { Vec::new() } else { batches };
-        Ok(Records { batches, ends, aborted, diverging })
+        let (known, end) = self.reader().epoch_end(tp, epoch).await?;
+        if known < 0 {
+            let text = format!("there was no leader epoch {epoch} in this partition");
+            return Err(Failure::new(ErrorCode::OffsetOutOfRange, text));
+        }
+        Ok((known < epoch || end < partition.offset).then_some((known, end)))
     }
 }
 
@@ -173,18 +205,20 @@ fn refused(partition: &FetchPartition, error: ReadError) -> Failure {
     match error {
         ReadError::OutOfRange(ends) => match check_epoch_known(partition.leader_epoch, &ends) {
             Err(unknown) => unknown,
-            Ok(()) => {
-                let FetchPartition { offset, index, .. } = partition;
-                let Ends { log_start, next, .. } = ends;
-                let text = format!(
-                    "offset {offset} of partition {index} is not within [{log_start}, {next}]"
-                );
-                Failure::new(ErrorCode::OffsetOutOfRange, text)
-            }
+            Ok(()) => out_of_range(partition, &ends),
         },
         ReadError::Deleted => partition.topic.deleted(),
         ReadError::Storage(failure) => failure,
     }
+}
+
+fn out_of_range(partition: &FetchPartition, ends: &Ends) -> Failure {
+    let FetchPartition { offset, index, .. } = partition;
+    let Ends {
+        log_start, next, ..
+    } = ends;
+    let text = format!("offset {offset} of partition {index} is not within [{log_start}, {next}]");
+    Failure::new(ErrorCode::OffsetOutOfRange, text)
 }
 
 impl Round {

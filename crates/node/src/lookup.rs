@@ -1,7 +1,7 @@
 //! Finding the topic that a caller names.
 use std::sync::Arc;
 
-use sh_base::{ErrorCode, Failure, PartitionIndex, TopicId, TopicName};
+use sh_base::{ErrorCode, Failure, PartitionIndex, TopicId, TopicName, ids::InvalidTopicName};
 
 use crate::{Caller, Node, Topic};
 
@@ -25,8 +25,12 @@ impl TopicChoice {
 }
 
 impl Node {
-    /// The topic, from the cache or the store. A name that is not legal is INVALID_TOPIC_EXCEPTION.
-    pub async fn topic(&self, caller: &Caller, choice: &TopicChoice) -> Result<Arc<Topic>, Failure> {
+    /// The topic, from the cache or the store. A name that is not legal is that of no topic.
+    pub async fn topic(
+        &self,
+        caller: &Caller,
+        choice: &TopicChoice,
+    ) -> Result<Arc<Topic>, Failure> {
         match choice {
             TopicChoice::Id(id) => self.topics().by_id(&caller.org, *id).await,
             TopicChoice::Name(name) => self.topics().by_name(&caller.org, &legal(name)?).await,
@@ -49,8 +53,11 @@ impl Node {
     }
 }
 
+/// Kafka tells only those who could create the topic that its name is not legal; to all others it is unknown.
 fn legal(name: &str) -> Result<TopicName, Failure> {
-    TopicName::try_from(name).map_err(|e| Failure::new(ErrorCode::InvalidTopic, e.to_string()))
+    let unknown =
+        |e: InvalidTopicName| Failure::new(ErrorCode::UnknownTopicOrPartition, e.to_string());
+    TopicName::try_from(name).map_err(unknown)
 }
 
 pub(crate) fn check_partition(topic: &Topic, partition: PartitionIndex) -> Result<(), Failure> {

@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sh_base::{
-    ErrorCode, Failure, Offset, PartitionIndex,
-    batch::{Batch, Invalid, RecordError, TimestampType, ValidateRules},
+    ErrorCode, Failure, Offset, PartitionIndex, TopicPartition,
+    batch::{Batch, BatchError, Invalid, RecordError, TimestampType, ValidateRules},
 };
 use sh_log::{Ack, Append, Charge, Ticket};
 use tokio::time::{Instant, timeout_at};
@@ -51,28 +51,63 @@ pub struct Refused {
     pub failure: Failure,
     /// The records at fault (KIP-467), where single ones are.
     pub records: Vec<RecordError>,
+    /// Told with what the log itself refused, as Apache Kafka does.
+    pub log_start: Option<Offset>,
 }
 
 pub type Produced = Result<Stored, Refused>;
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Refused { failure, records: Vec::new() }
+        Refused {
+            failure,
+            records: Vec::new(),
+            log_start: None,
+        }
+    }
+}
+
+impl From<BatchError> for Refused {
+    fn from(error: BatchError) -> Self {
+        Invalid::from(error).into()
     }
 }
 
 impl From<Invalid> for Refused {
-    fn from(Invalid { code, message, records }: Invalid) -> Self {
-        Refused { failure: Failure::new(code, message), records }
+    fn from(
+        Invalid {
+            code,
+            message,
+            records,
+        }: Invalid,
+    ) -> Self {
+        Refused {
+            failure: Failure::new(code, message),
+            records,
+            log_start: None,
+        }
     }
 }
 
 /// A batch on its way, or refused already.
-type Begun = Result<Underway, Refused>;
+struct Begun {
+    /// The partition that it was held against; `None` if it did not come so far.
+    partition: Option<TopicPartition>,
+    underway: Result<Underway, Refused>,
+}
 
 struct Underway {
     ticket: Ticket,
     log_append_time: Option<i64>,
+}
+
+impl Begun {
+    fn refused(partition: Option<TopicPartition>, why: impl Into<Refused>) -> Begun {
+        Begun {
+            partition,
+            underway: Err(why.into()),
+        }
+    }
 }
 
 type Found = Result<Arc<Topic>, Failure>;
@@ -98,18 +133,22 @@ impl Node {
     ) -> impl Future<Output = Vec<Vec<Produced>>> + Send + 'static {
         let deadline = Instant::now() + produce.timeout;
         let ack = produce.ack;
-        let known: Option<Vec<Found>> =
-            produce.topics.iter().map(|t| self.known_topic(&caller, &t.topic)).collect();
+        let known: Option<Vec<Found>> = produce
+            .topics
+            .iter()
+            .map(|t| self.known_topic(&caller, &t.topic))
+            .collect();
         let begun = match known {
             Some(topics) => Ok(self.append_all(&caller, topics, produce)),
-            None => Err((self.clone(), caller, produce)),
+            None => Err((caller, produce)),
         };
+        let node = self.clone();
         async move {
             let begun = match begun {
                 Ok(begun) => begun,
-                Err((node, caller, produce)) => node.look_up_and_append(&caller, produce).await,
+                Err((caller, produce)) => node.look_up_and_append(&caller, produce).await,
             };
-            outcomes(begun, ack, deadline).await
+            node.outcomes(begun, ack, deadline).await
         }
     }
 
@@ -121,21 +160,22 @@ impl Node {
         self.append_all(caller, topics, produce)
     }
 
-    fn append_all(
-        &self,
-        caller: &Caller,
-        topics: Vec<Found>,
-        produce: Produce,
-    ) -> Vec<Vec<Begun>> {
-        let Produce { ack, charge, topics: asked, .. } = produce;
+    fn append_all(&self, caller: &Caller, topics: Vec<Found>, produce: Produce) -> Vec<Vec<Begun>> {
+        let Produce {
+            ack,
+            charge,
+            topics: asked,
+            ..
+        } = produce;
         let append_topic = |(asked, topic): (ProduceTopic, Found)| {
             let topic = topic.and_then(|topic| {
-                let allowed = self.authorize(caller, Operation::Write, Resource::Topic(&topic.name));
+                let allowed =
+                    self.authorize(caller, Operation::Write, Resource::Topic(&topic.name));
                 allowed.map(|()| topic)
             });
             let append = |p: ProducePartition| match &topic {
                 Ok(topic) => self.append(topic, ack, &charge, p),
-                Err(failure) => Err(failure.clone().into()),
+                Err(failure) => Begun::refused(None, failure.clone()),
             };
             asked.partitions.into_iter().map(append).collect()
         };
@@ -148,21 +188,36 @@ impl Node {
         topic: &Topic,
         ack: Ack,
         charge: &Arc<Charge>,
-        partition: ProducePartition,
+        ProducePartition { index, records }: ProducePartition,
     ) -> Begun {
-        let ProducePartition { index, records } = partition;
-        check_partition(topic, index)?;
-        let (batch, log_append_time) = self.admit(topic, index, records)?;
+        if let Err(failure) = check_partition(topic, index) {
+            return Begun::refused(None, failure);
+        }
+        let tp = topic.partition(index);
+        let admitted = match Batch::parse(records) {
+            Ok(batch) => self.admit(topic, index, batch),
+            Err(error) => return Begun::refused(is_a_batch(&error).then_some(tp), error),
+        };
+        let (batch, log_append_time) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return Begun::refused(Some(tp), refused),
+        };
         meter(&batch);
         let ticket = self.log().append(Append {
-            partition: topic.partition(index),
+            partition: tp,
             org: topic.org.clone(),
             ack,
             batch,
             charge: charge.clone(),
             lease_allowed: !topic.settings.compacted,
         });
-        Ok(Underway { ticket, log_append_time })
+        Begun {
+            partition: Some(tp),
+            underway: Ok(Underway {
+                ticket,
+                log_append_time,
+            }),
+        }
     }
 
     /// The batch as the topic stores it, and the time it was stamped with.
@@ -170,11 +225,11 @@ impl Node {
         &self,
         topic: &Topic,
         partition: PartitionIndex,
-        records: Bytes,
+        batch: Batch,
     ) -> Result<(Batch, Option<i64>), Refused> {
         let settings = &topic.settings;
         let now_ms = self.env().wall_ms();
-        let batch = Batch::parse(records).map_err(Invalid::from)?.admit(&ValidateRules {
+        let batch = batch.admit(&ValidateRules {
             topic: topic.name.as_str(),
             partition,
             compacted: settings.compacted,
@@ -188,7 +243,7 @@ impl Node {
             return Err(no_transactions().into());
         }
         let batch = match settings.compression {
-            Some(codec) => batch.recompress(codec).map_err(Invalid::from)?,
+            Some(codec) => batch.recompress(codec)?,
             None => batch,
         };
         let stamped = settings.timestamp_type == TimestampType::LogAppendTime;
@@ -207,27 +262,88 @@ fn meter(batch: &Batch) {
     metrics::counter!("streamhouse_produce_records_total").increment(batch.header().count as u64);
 }
 
-async fn outcomes(begun: Vec<Vec<Begun>>, ack: Ack, deadline: Instant) -> Vec<Vec<Produced>> {
-    let mut topics = Vec::with_capacity(begun.len());
-    for partitions in begun {
-        let mut produced = Vec::with_capacity(partitions.len());
-        for batch in partitions {
-            produced.push(outcome(batch, ack, deadline).await);
+impl Node {
+    async fn outcomes(
+        &self,
+        begun: Vec<Vec<Begun>>,
+        ack: Ack,
+        deadline: Instant,
+    ) -> Vec<Vec<Produced>> {
+        let mut topics = Vec::with_capacity(begun.len());
+        for partitions in begun {
+            let mut produced = Vec::with_capacity(partitions.len());
+            for Begun {
+                partition,
+                underway,
+            } in partitions
+            {
+                produced.push(match outcome(underway, ack, deadline).await {
+                    Ok(stored) => Ok(stored),
+                    Err(refused) => Err(self.with_log_start(refused, partition, deadline).await),
+                });
+            }
+            topics.push(produced);
         }
-        topics.push(produced);
+        topics
     }
-    topics
+
+    /// Adds the log start to what the log itself refused.
+    async fn with_log_start(
+        &self,
+        refused: Refused,
+        partition: Option<TopicPartition>,
+        deadline: Instant,
+    ) -> Refused {
+        let (Some(tp), true) = (partition, is_said_by_the_log(refused.failure.code)) else {
+            return refused;
+        };
+        let ends = timeout_at(deadline, self.reader().ends(tp)).await;
+        Refused {
+            log_start: ends.ok().and_then(Result::ok).map(|ends| ends.log_start),
+            ..refused
+        }
+    }
 }
 
-async fn outcome(begun: Begun, ack: Ack, deadline: Instant) -> Produced {
-    let Underway { ticket, log_append_time } = begun?;
+/// What a producer has to look into itself, where other errors speak of the request or of the server.
+fn is_said_by_the_log(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidRecord
+            | ErrorCode::InvalidTimestamp
+            | ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::InvalidProducerEpoch
+            | ErrorCode::UnsupportedCompressionType
+    )
+}
+
+/// Is there one whole batch at least, with something wrong in its header?
+fn is_a_batch(error: &BatchError) -> bool {
+    !matches!(
+        error,
+        BatchError::Truncated { .. } | BatchError::TrailingBytes { .. }
+    )
+}
+
+async fn outcome(underway: Result<Underway, Refused>, ack: Ack, deadline: Instant) -> Produced {
+    let Underway {
+        ticket,
+        log_append_time,
+    } = underway?;
     if ack == Ack::None {
-        return Ok(Stored { base_offset: -1, log_append_time, log_start: -1 });
+        return Ok(Stored {
+            base_offset: -1,
+            log_append_time,
+            log_start: -1,
+        });
     }
     match timeout_at(deadline, ticket).await {
-        Ok(Ok(a)) => {
-            Ok(Stored { base_offset: a.base_offset, log_append_time, log_start: a.log_start })
-        }
+        Ok(Ok(a)) => Ok(Stored {
+            base_offset: a.base_offset,
+            // What a duplicate was stamped with the first time is not known here.
+            log_append_time: log_append_time.filter(|_| !a.duplicate),
+            log_start: a.log_start,
+        }),
         Ok(Err(failure)) => Err(failure.into()),
         Err(_) => Err(timed_out().into()),
     }

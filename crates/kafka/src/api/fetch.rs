@@ -13,9 +13,9 @@ use super::names;
 use crate::{
     connection::Answering,
     door::{Charge, Ctx},
-    errors::{self, NONE},
+    errors::{self, NONE, code_of},
     frames::Incoming,
-    sessions::{Asked, NO_SESSION, Plan, Wanted},
+    sessions::{self, Asked, NO_SESSION, Plan, Wanted},
 };
 
 /// Topics are named by id from here on.
@@ -120,6 +120,7 @@ fn asked(ctx: &Ctx, version: i16, request: FetchRequest) -> Asked {
             .iter()
             .map(move |index| (choice.clone(), *index))
     });
+    let wanted = sessions::once_each(wanted);
     Asked {
         org: ctx.caller.org.clone(),
         session_id: request.session_id,
@@ -165,7 +166,13 @@ fn answers(wanted: &[Wanted], fetched: Vec<Fetched>, committed: bool) -> Vec<Fet
 fn partition_answer(index: i32, fetched: Fetched, committed: bool) -> FetchedPartition {
     match fetched.and_then(|records| told(index, records, committed)) {
         Ok(answer) => answer,
-        Err(failure) => FetchedPartition::empty(index, errors::code(&failure)),
+        Err(failure) => {
+            let code = errors::code(&failure);
+            FetchedPartition {
+                aborted_transactions: is_unknown(code).then(Vec::new),
+                ..FetchedPartition::empty(index, code)
+            }
+        }
     }
 }
 
@@ -206,11 +213,19 @@ fn placed(stored: StoredBatch) -> Result<FetchedBatch, Failure> {
     Ok(FetchedBatch::new(&batch, base_offset, leader_epoch))
 }
 
-/// Neighbours of one topic are told together.
+fn is_unknown(error_code: i16) -> bool {
+    error_code == code_of(ErrorCode::UnknownTopicOrPartition)
+        || error_code == code_of(ErrorCode::UnknownTopicId)
+}
+
+/// Neighbours of one topic are told together; what is unknown comes last, as with Apache Kafka.
 fn response(session_id: i32, wanted: Vec<Wanted>, answers: Vec<FetchedPartition>) -> FetchResponse {
+    let both = wanted.into_iter().zip(answers);
+    let (last_told, told): (Vec<_>, Vec<_>) =
+        both.partition(|(_, answer)| is_unknown(answer.error_code));
     let mut topics: Vec<FetchedTopic> = Vec::new();
     let mut last: Option<TopicChoice> = None;
-    for (wanted, answer) in wanted.into_iter().zip(answers) {
+    for (wanted, answer) in told.into_iter().chain(last_told) {
         let (choice, _) = wanted.partition;
         match topics.last_mut().filter(|_| last.as_ref() == Some(&choice)) {
             Some(topic) => topic.partitions.push(answer),

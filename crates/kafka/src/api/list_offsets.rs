@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
 };
 use sh_base::{ErrorCode, Failure};
-use sh_node::{FoundOffset, OffsetSpec, PartitionChoice};
+use sh_node::{FoundOffset, OffsetSpec, PartitionChoice, TopicChoice};
 
 use super::names;
 use crate::{door::Ctx, errors};
@@ -27,33 +27,43 @@ const LATEST_TIERED: i64 = -5;
 pub async fn handle(ctx: &Ctx, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let committed = request.isolation_level == READ_COMMITTED;
     let repeated = repeated(&request);
+    let mut refused = HashSet::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for ListOffsetsTopic {
-        name, partitions, ..
+        name,
+        mut partitions,
+        ..
     } in request.topics
     {
+        let choice = names::by_name(&name);
+        let key = |p: &ListOffsetsPartition| (choice.clone(), p.partition_index);
+        partitions.retain(|p| !repeated.contains(&key(p)) || refused.insert(key(p)));
+        if partitions.is_empty() {
+            continue;
+        }
         let look_ups: Vec<_> = partitions
             .iter()
             .map(|p| {
-                let again = repeated.contains(&(names::by_name(&name), p.partition_index));
-                look_up(ctx, version, &name, p, committed, again)
+                look_up(
+                    ctx,
+                    version,
+                    &choice,
+                    p,
+                    committed,
+                    repeated.contains(&key(p)),
+                )
             })
             .collect();
-        let found = stream::iter(look_ups)
-            .buffered(LOOK_UPS_AT_ONCE)
-            .collect()
-            .await;
-        topics.push(
-            ListOffsetsTopicResponse::default()
-                .with_name(name)
-                .with_partitions(found),
-        );
+        let look_ups = stream::iter(look_ups).buffered(LOOK_UPS_AT_ONCE);
+        let found = look_ups.collect().await;
+        let response = ListOffsetsTopicResponse::default();
+        topics.push(response.with_name(name).with_partitions(found));
     }
     ListOffsetsResponse::default().with_topics(topics)
 }
 
-/// Partitions that are named more than once: each naming is an error.
-fn repeated(request: &ListOffsetsRequest) -> HashSet<(sh_node::TopicChoice, i32)> {
+/// Partitions that are named more than once: they get one answer, an error.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(TopicChoice, i32)> {
     let mut seen = HashSet::new();
     let named = request.topics.iter().flat_map(|topic| {
         let choice = names::by_name(&topic.name);
@@ -70,13 +80,13 @@ fn repeated(request: &ListOffsetsRequest) -> HashSet<(sh_node::TopicChoice, i32)
 async fn look_up(
     ctx: &Ctx,
     version: i16,
-    topic: &kafka_protocol::messages::TopicName,
+    topic: &TopicChoice,
     partition: &ListOffsetsPartition,
     committed: bool,
     repeated: bool,
 ) -> ListOffsetsPartitionResponse {
     let choice = PartitionChoice {
-        topic: names::by_name(topic),
+        topic: topic.clone(),
         index: partition.partition_index,
         leader_epoch: Some(partition.current_leader_epoch).filter(|epoch| *epoch >= 0),
     };

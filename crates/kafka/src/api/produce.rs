@@ -57,10 +57,19 @@ pub fn open(ctx: Ctx, incoming: Incoming<Arc<Charge>>) -> Result<OpenedProduce, 
     } = incoming;
     let request = ProduceRequest::decode(&header, &body)?;
     let ack = ack(request.acks);
+    let refused = ack
+        .as_ref()
+        .err()
+        .cloned()
+        .or_else(|| refuse_transaction(&request));
     let mut shape = Vec::with_capacity(request.topics.len());
     let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let (topic_shape, produce) = open_topic(topic, ack.as_ref().err(), header.version);
+    for topic in request
+        .topics
+        .into_iter()
+        .filter(|t| !t.partitions.is_empty())
+    {
+        let (topic_shape, produce) = open_topic(topic, refused.as_ref(), header.version);
         shape.push(topic_shape);
         topics.push(produce);
     }
@@ -115,6 +124,21 @@ fn open_topic(
         shape.partitions.push((index, refused));
     }
     (shape, produce)
+}
+
+/// Without a transactional id nobody may write into a transaction.
+fn refuse_transaction(request: &ProduceRequest) -> Option<Refused> {
+    const ATTRIBUTES_LOW: usize = 22;
+    const TRANSACTIONAL: u8 = 1 << 4;
+    let mut partitions = request.topics.iter().flat_map(|t| &t.partitions);
+    let transactional = partitions.any(|p| {
+        let attributes = p.records.as_ref().and_then(|r| r.get(ATTRIBUTES_LOW));
+        attributes.is_some_and(|b| b & TRANSACTIONAL != 0)
+    });
+    (transactional && request.transactional_id.is_none()).then(|| {
+        let text = "a transactional batch in a request without a transactional id";
+        Failure::new(ErrorCode::TransactionalIdAuthorizationFailed, text).into()
+    })
 }
 
 /// Clients that speak old versions cannot read zstd.
@@ -207,11 +231,19 @@ fn partition_answer(index: i32, produced: Produced, version: i16) -> PartitionPr
                 answer
             }
         }
-        Err(Refused { failure, records }) => {
+        Err(Refused {
+            failure,
+            records,
+            log_start,
+        }) => {
             let answer = answer
                 .with_error_code(errors::code(&failure))
                 .with_base_offset(-1)
                 .with_log_append_time_ms(-1);
+            let answer = match log_start {
+                Some(log_start) if version >= 5 => answer.with_log_start_offset(log_start),
+                _ => answer,
+            };
             if version < RECORD_ERRORS_SINCE {
                 return answer;
             }

@@ -28,9 +28,11 @@ const METADATA: i16 = 3;
 #[derive(Clone, Default)]
 struct Puppet(Arc<Strings>);
 
+type Outcome = Result<Vec<Bytes>, Closing>;
+
 #[derive(Default)]
 struct Strings {
-    running: Mutex<HashMap<i32, oneshot::Sender<Result<Vec<Bytes>, Closing>>>>,
+    running: Mutex<HashMap<i32, oneshot::Sender<Outcome>>>,
     started: Mutex<Vec<i32>>,
     reserved: AtomicUsize,
 }
@@ -88,7 +90,7 @@ impl Puppet {
         );
     }
 
-    fn finish(&self, id: i32, outcome: Result<Vec<Bytes>, Closing>) {
+    fn finish(&self, id: i32, outcome: Outcome) {
         let waiting = self.0.running.lock().remove(&id).expect("it has started");
         waiting.send(outcome).expect("the connection waits for it");
     }
