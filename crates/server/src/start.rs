@@ -11,7 +11,7 @@ use sh_log::{
     cluster::{self, ClusterFile},
     ingest::IngestConfig,
 };
-use sh_meta::{Lane, LaneId, MetaStore};
+use sh_meta::{Guard, Lane, LaneId, MetaStore};
 use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
@@ -193,6 +193,8 @@ pub async fn open_stores(settings: &Settings, env: &Env) -> anyhow::Result<Store
             .map_err(|e| Away::of(e.is_retriable(), e))
     })
     .await?;
+    let guard = Guard::new(store).await?;
+    let store: Arc<dyn MetaStore> = guard.clone();
     let boot = agent::boot_lane(store.clone(), env);
     let cluster = until_there("the cluster's identity", || async {
         let opened = cluster::open(&bucket, &store, &boot, env, conditional_put).await;
