@@ -1,2 +1,3 @@
-//! What proves the house: the oracle that compares us with Apache Kafka.
+//! What proves the house: the oracle that compares us with Apache Kafka, and the torture that servers must survive.
 pub mod oracle;
+pub mod torture;

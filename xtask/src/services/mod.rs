@@ -4,14 +4,17 @@ pub mod oracle;
 pub mod postgres;
 pub mod s3;
 
-use std::{path::PathBuf, thread};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use anyhow::{Result, bail};
 
 use self::{agent::Agent, oracle::Oracle, postgres::Postgres, s3::S3};
 use crate::{
     process::{cmd, run},
-    tools,
+    tools::{self, flights, golang},
     workspace::target_dir,
 };
 
@@ -21,6 +24,10 @@ pub struct Fleet {
     minio: S3,
     versitygw: S3,
     oracle: Oracle,
+    /// For tests that kill a MinIO of their own.
+    minio_program: String,
+    /// The real input, a CSV file.
+    flights: String,
     /// The server under test.
     pub streamhouse: PathBuf,
 }
@@ -33,6 +40,8 @@ impl Fleet {
             minio: S3::minio()?,
             versitygw: S3::versitygw()?,
             oracle: Oracle::start()?,
+            minio_program: shown(&golang::program("minio")?),
+            flights: shown(&flights::csv()?),
             streamhouse,
         })
     }
@@ -50,6 +59,8 @@ impl Fleet {
             ("STREAMHOUSE_TEST_POSTGRES_CTL", self.postgres.control()),
             ("STREAMHOUSE_TEST_ORACLE", self.oracle.address()),
             ("STREAMHOUSE_BIN", self.streamhouse.display().to_string()),
+            ("STREAMHOUSE_TEST_MINIO", self.minio_program.clone()),
+            ("STREAMHOUSE_TEST_FLIGHTS", self.flights.clone()),
         ]
     }
 
@@ -85,6 +96,10 @@ impl Fleet {
             .map(|name| Agent::start(&self.streamhouse, name, &stores))
             .collect()
     }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// `cargo xtask services`.

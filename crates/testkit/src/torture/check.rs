@@ -111,7 +111,7 @@ impl Places {
         }
         Places { of_record, at }
     }
-    fn of(&self, id: RecordId) -> &[i64] {
+    fn offsets(&self, id: RecordId) -> &[i64] {
         self.of_record.get(&id).map_or(&[], Vec::as_slice)
     }
 }
@@ -186,12 +186,12 @@ fn is_stored_as_told(
     out: &mut Vec<Anomaly>,
 ) {
     let ids = || (0..sent.digests.len() as u32).map(|index| RecordId { batch, index });
-    let there = ids().filter(|id| !places.of(*id).is_empty()).count();
+    let there = ids().filter(|id| !places.offsets(*id).is_empty()).count();
     if there > 0 && there < sent.digests.len() {
         out.push(Anomaly::Torn { batch });
     }
     for id in ids() {
-        let offsets = places.of(id);
+        let offsets = places.offsets(id);
         if offsets.is_empty() && sent.is_acknowledged() {
             let acks = acks_name(sent.acks);
             out.push(Anomaly::Lost { id, acks });

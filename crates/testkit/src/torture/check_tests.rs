@@ -227,7 +227,12 @@ fn other_bytes_and_other_partitions_are_altered() {
     story.log.get_mut(&0).unwrap().records[1].digest ^= 1;
     story.shows_only(altered.clone());
     let mut story = Story::default().sent(1, 0, Acks::All, &[0]).stored(1, 0);
-    story.history.batches.get_mut(&batch(1, 0)).unwrap().partition = 1;
+    story
+        .history
+        .batches
+        .get_mut(&batch(1, 0))
+        .unwrap()
+        .partition = 1;
     story.shows(altered);
 }
 

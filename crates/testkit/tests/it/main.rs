@@ -1,3 +1,4 @@
 mod client;
 mod oracle;
 mod servers;
+mod torture;

@@ -1,0 +1,18 @@
+//! The server under fire: real processes that are killed, stopped and cut off from their stores while real flights are
+//! written; then everything is read and the [`history`] goes to the [`check`]er.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is a test of the real world: it reads the clock and the environment"
+)]
+
+pub mod agent;
+pub mod chance;
+pub mod check;
+pub mod flights;
+pub mod frames;
+pub mod history;
+pub mod proxy;
+pub mod reading;
+pub mod scene;
+pub mod services;
+pub mod writer;
