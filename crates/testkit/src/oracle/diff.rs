@@ -87,6 +87,10 @@ impl Walk<'_> {
             }
             (Some(Tree::List(k)), Some(Tree::List(o))) => {
                 let keyed = unique_keys(k) && unique_keys(o);
+                if !keyed && k.len() != o.len() {
+                    let count = |items: &[Tree]| Tree::Leaf(format!("{} elements", items.len()));
+                    return self.push(path, Some(&count(k)), Some(&count(o)));
+                }
                 self.children(path, "[", labelled(k, keyed), labelled(o, keyed));
             }
             _ => self.push(path, kafka, ours),

@@ -44,7 +44,8 @@ pub struct Names {
     now_ms: i64,
     run: String,
     seen: HashMap<String, String>,
-    counts: HashMap<&'static str, usize>,
+    /// The step that is being written down.
+    step: String,
 }
 
 impl Names {
@@ -60,11 +61,12 @@ impl Names {
             now_ms,
             run: run.into(),
             seen,
-            counts: HashMap::new(),
+            step: String::new(),
         }
     }
 
-    pub fn normalise(&mut self, tree: Tree) -> Tree {
+    pub fn normalise(&mut self, step: &str, tree: Tree) -> Tree {
+        self.step = step.into();
         self.visit("", tree)
     }
 
@@ -74,15 +76,11 @@ impl Names {
         self.seen.entry(id.into()).or_insert(name);
     }
 
+    /// Ids without a topic are called after the step that showed them first, so that one more or less of them changes no
+    /// other's name.
     fn symbol(&mut self, kind: &'static str, id: &str) -> Tree {
-        if let Some(name) = self.seen.get(id) {
-            return Tree::leaf(name);
-        }
-        let count = self.counts.entry(kind).or_default();
-        *count += 1;
-        let name = format!("{kind}-{count}");
-        self.seen.insert(id.into(), name.clone());
-        Tree::leaf(name)
+        let name = format!("{kind} of {}", self.step);
+        Tree::leaf(self.seen.entry(id.into()).or_insert(name))
     }
 
     fn visit(&mut self, field: &str, tree: Tree) -> Tree {

@@ -267,7 +267,9 @@ impl Peer {
 
     /// Writes down an answer that the story has looked at, or shortened, itself.
     pub fn write_down(&mut self, what: &str, version: i16, answer: &impl Debug) {
-        let answer = self.names.normalise(Tree::of(answer));
+        let answer = self
+            .names
+            .normalise(&format!("{what} v{version}"), Tree::of(answer));
         self.steps.push(Step {
             what: what.into(),
             version,
@@ -276,9 +278,9 @@ impl Peer {
     }
 
     fn note<R: Request>(&mut self, what: &str, version: i16, tree: Tree) {
-        let answer = self.names.normalise(tree);
         let api = kafka_protocol::messages::ApiKey::try_from(R::KEY)
             .map_or_else(|()| format!("API {}", R::KEY), |key| format!("{key:?}"));
+        let answer = self.names.normalise(&format!("{what} v{version}"), tree);
         self.steps.push(Step {
             what: format!("{api}: {what}"),
             version,
