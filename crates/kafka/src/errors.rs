@@ -6,9 +6,9 @@ pub const NONE: i16 = 0;
 
 /// The code that a client is told. Every error that leaves the door passes here, and is counted here.
 pub fn code(failure: &Failure) -> i16 {
-    let code = code_of(failure.code);
-    metrics::counter!("streamhouse_kafka_errors_total", "code" => code.to_string()).increment(1);
-    code
+    let error = format!("{:?}", failure.code);
+    metrics::counter!("streamhouse_kafka_errors_total", "error" => error).increment(1);
+    code_of(failure.code)
 }
 
 /// The number of an error in the Kafka protocol.

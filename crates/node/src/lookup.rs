@@ -53,6 +53,19 @@ impl Node {
     }
 }
 
+impl TopicChoice {
+    /// INVALID_TOPIC_EXCEPTION for a name that no topic can have: for calls of administrators, who could create it.
+    pub(crate) fn check_name(&self) -> Result<(), Failure> {
+        match self {
+            TopicChoice::Name(name) => legal(name).map(drop).map_err(|failure| Failure {
+                code: ErrorCode::InvalidTopic,
+                ..failure
+            }),
+            TopicChoice::Id(_) => Ok(()),
+        }
+    }
+}
+
 /// Kafka tells only those who could create the topic that its name is not legal; to all others it is unknown.
 fn legal(name: &str) -> Result<TopicName, Failure> {
     let unknown =

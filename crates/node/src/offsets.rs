@@ -29,7 +29,11 @@ pub struct FoundOffset {
 }
 
 impl FoundOffset {
-    pub const NONE: FoundOffset = FoundOffset { offset: -1, timestamp: -1, leader_epoch: -1 };
+    pub const NONE: FoundOffset = FoundOffset {
+        offset: -1,
+        timestamp: -1,
+        leader_epoch: -1,
+    };
 }
 
 /// A partition, as a caller names it.
@@ -52,7 +56,11 @@ impl Node {
     ) -> Result<FoundOffset, Failure> {
         let (topic, ends) = self.current(caller, partition).await?;
         let tp = topic.partition(partition.index);
-        let end = if read_committed { ends.last_stable } else { ends.next };
+        let end = if read_committed {
+            ends.last_stable
+        } else {
+            ends.next
+        };
         let found = match spec {
             OffsetSpec::Earliest => Some((ends.log_start, -1, epoch_at(&ends, ends.log_start))),
             OffsetSpec::Latest => Some((end, -1, ends.leader_epoch)),
@@ -60,9 +68,11 @@ impl Node {
             OffsetSpec::MaxTimestamp => self.reader().max_timestamp(tp).await?,
         };
         Ok(match found {
-            Some((offset, timestamp, leader_epoch)) if offset <= end => {
-                FoundOffset { offset, timestamp, leader_epoch }
-            }
+            Some((offset, timestamp, leader_epoch)) if offset <= end => FoundOffset {
+                offset,
+                timestamp,
+                leader_epoch,
+            },
             _ => FoundOffset::NONE,
         })
     }
@@ -76,7 +86,9 @@ impl Node {
         epoch: i32,
     ) -> Result<(i32, Offset), Failure> {
         let (topic, _) = self.current(caller, partition).await?;
-        self.reader().epoch_end(topic.partition(partition.index), epoch).await
+        self.reader()
+            .epoch_end(topic.partition(partition.index), epoch)
+            .await
     }
 
     /// The producers that a partition remembers.
@@ -86,6 +98,7 @@ impl Node {
         topic: &TopicChoice,
         index: PartitionIndex,
     ) -> Result<Vec<(ProducerId, ProducerState)>, Failure> {
+        topic.check_name()?;
         let topic = self.topic(caller, topic).await?;
         self.authorize(caller, Operation::Read, Resource::Topic(&topic.name))?;
         check_partition(&topic, index)?;
@@ -115,7 +128,10 @@ impl Node {
 pub(crate) fn check_epoch_known(epoch: Option<i32>, ends: &Ends) -> Result<(), Failure> {
     match epoch {
         Some(epoch) if epoch > ends.leader_epoch => {
-            let text = format!("the leader epoch here is {}, not yet {epoch}", ends.leader_epoch);
+            let text = format!(
+                "the leader epoch here is {}, not yet {epoch}",
+                ends.leader_epoch
+            );
             Err(Failure::new(ErrorCode::UnknownLeaderEpoch, text))
         }
         _ => Ok(()),
@@ -125,7 +141,10 @@ pub(crate) fn check_epoch_known(epoch: Option<i32>, ends: &Ends) -> Result<(), F
 fn check_epoch_current(epoch: Option<i32>, ends: &Ends) -> Result<(), Failure> {
     match epoch {
         Some(epoch) if epoch < ends.leader_epoch => {
-            let text = format!("the leader epoch is {}, no longer {epoch}", ends.leader_epoch);
+            let text = format!(
+                "the leader epoch is {}, no longer {epoch}",
+                ends.leader_epoch
+            );
             Err(Failure::new(ErrorCode::FencedLeaderEpoch, text))
         }
         _ => Ok(()),

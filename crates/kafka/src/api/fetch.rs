@@ -27,12 +27,13 @@ const READ_COMMITTED: i8 = 1;
 pub fn start(ctx: Ctx, incoming: Incoming<Charge>) -> Answering {
     Box::pin(async move {
         let Incoming {
-            header,
+            mut header,
             body,
             charge,
         } = incoming;
         let request: FetchRequest = decode_request(&header, &body)?;
-        // A long poll must not hold the memory of a request that it has read.
+        // A long poll must not hold the memory of a request that it has read; the client id is a slice of it, too.
+        header.client_id = None;
         drop((body, charge));
         let response = answer(&ctx, header.version, request).await;
         Ok(response.encode(header.correlation_id, header.version)?)

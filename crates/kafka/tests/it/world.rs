@@ -22,7 +22,6 @@ use sh_base::{
     AgentId, Clock, Env, Rng,
     batch::{Batch, BatchBuilder, Codec},
 };
-use sh_blob::MemoryBucket;
 use sh_client::Connection;
 use sh_kafka::{Door, DoorConfig, serve};
 use sh_log::{
@@ -33,6 +32,8 @@ use sh_meta::{Lane, LaneId, MemoryStore, MetaStore};
 use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
+
+use crate::gate::Gate;
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The wall clock stands at this time.
@@ -72,6 +73,7 @@ fn env() -> Env {
 }
 
 pub struct World {
+    pub bucket: Arc<Gate>,
     pub node: Node,
     pub address: String,
     pub door: Door,
@@ -81,19 +83,26 @@ pub struct World {
 
 impl World {
     pub async fn start() -> World {
-        World::with(DoorConfig::default()).await
+        World::with_memory(64 * 1024 * 1024).await
     }
 
-    pub async fn with(config: DoorConfig) -> World {
+    /// With so many bytes of memory for requests that are not committed.
+    pub async fn with_memory(memory_bytes_max: usize) -> World {
         let env = env();
+        let bucket = Arc::new(Gate::new(&env));
         let wal = TempDir::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let node = node(&env, &wal, at.port()).await;
-        let door = Door::new(node.clone(), config);
+        let config = LogConfig {
+            memory_bytes_max,
+            ..LogConfig::new(wal.path().into())
+        };
+        let node = node(&env, bucket.clone(), config, at.port()).await;
+        let door = Door::new(node.clone(), DoorConfig::default());
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(serve(listener, door.clone(), stopping));
         World {
+            bucket,
             node,
             address: at.to_string(),
             door,
@@ -127,9 +136,8 @@ impl World {
     }
 }
 
-async fn node(env: &Env, wal: &TempDir, port: u16) -> Node {
+async fn node(env: &Env, bucket: Arc<Gate>, config: LogConfig, port: u16) -> Node {
     let store: Arc<dyn MetaStore> = Arc::new(MemoryStore::new("test"));
-    let bucket = Arc::new(MemoryBucket::new(env));
     let boot = agent::boot_lane(store.clone(), env);
     let address = Address {
         host: "127.0.0.1".into(),
@@ -162,9 +170,7 @@ async fn node(env: &Env, wal: &TempDir, port: u16) -> Node {
         on_built: Arc::new(move |object| remember.remember(object.id, object.memory())),
         on_fatal: Arc::new(|why| panic!("the agent must stop: {why}")),
     };
-    let log = Log::open(LogConfig::new(wal.path().into()), parts)
-        .await
-        .unwrap();
+    let log = Log::open(config, parts).await.unwrap();
     let node = Node::new(NodeParts {
         env: env.clone(),
         store,
