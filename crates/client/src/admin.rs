@@ -59,6 +59,17 @@ pub enum ConfigResource {
     BrokerLogger(i32),
 }
 
+impl std::fmt::Display for ConfigResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ConfigResource::Topic(name) => write!(f, "topic {name}"),
+            ConfigResource::Broker(id) => write!(f, "broker {id}"),
+            ConfigResource::Cluster => write!(f, "all brokers"),
+            ConfigResource::BrokerLogger(id) => write!(f, "the loggers of broker {id}"),
+        }
+    }
+}
+
 impl ConfigResource {
     fn kind(&self) -> i8 {
         match self {
@@ -215,7 +226,7 @@ impl Admin {
         let mut entries = Vec::new();
         for result in answer.results {
             Error::check(
-                format!("configs of {resource:?}"),
+                format!("configs of {resource}"),
                 result.error_code,
                 result.error_message.as_deref(),
             )?;
@@ -259,7 +270,7 @@ impl Admin {
             .await?;
         for result in &answer.responses {
             Error::check(
-                format!("configs of {resource:?}"),
+                format!("configs of {resource}"),
                 result.error_code,
                 result.error_message.as_deref(),
             )?;

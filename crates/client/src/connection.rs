@@ -438,3 +438,7 @@ async fn read_exactly(
     }
     Ok(answer.freeze())
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -46,7 +46,7 @@ pub enum Error {
         ours: String,
         theirs: String,
     },
-    #[error("{what}: {code:?} ({code}){}", .message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
+    #[error("{what}: {code:?}{}", .message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
     Refused {
         what: String,
         code: ResponseError,

@@ -15,8 +15,8 @@ async fn main() -> Result<ExitCode> {
     match arguments.as_slice() {
         ["list"] => scenarios::all().for_each(|s| println!("{:30} {}", s.name, s.story)),
         ["ask", name, "--at", address] => ask(name, address).await?,
-        ["compare", kafka, ours] => return Ok(compare(kafka, ours, "").await),
-        ["compare", kafka, ours, only] => return Ok(compare(kafka, ours, only).await),
+        ["compare", kafka, ours] => return compare(kafka, ours, "").await,
+        ["compare", kafka, ours, only] => return compare(kafka, ours, only).await,
         _ => bail!(USAGE),
     }
     Ok(ExitCode::SUCCESS)
@@ -54,8 +54,8 @@ fn print(steps: &[Step]) {
     }
 }
 
-async fn compare(kafka: &str, ours: &str, only: &str) -> ExitCode {
-    let report = oracle::compare(kafka, ours, only).await;
+async fn compare(kafka: &str, ours: &str, only: &str) -> Result<ExitCode> {
+    let report = oracle::compare(kafka, ours, only).await?;
     println!("{}", diff::Told(&report.unwanted));
     for wanted in &report.unused {
         println!("this wanted difference did not occur, remove it: {wanted:?}");
@@ -66,9 +66,10 @@ async fn compare(kafka: &str, ours: &str, only: &str) -> ExitCode {
         report.unwanted.len(),
         report.wanted
     );
-    if report.unwanted.is_empty() && report.unused.is_empty() {
+    let agrees = report.unwanted.is_empty() && report.unused.is_empty();
+    Ok(if agrees {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    }
+    })
 }

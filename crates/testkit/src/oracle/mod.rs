@@ -70,8 +70,11 @@ pub struct Report {
 
 /// Tells every story whose name contains `only` to both servers. Wanted differences are checked for use only when all
 /// stories are told.
-pub async fn compare(kafka: &str, ours: &str, only: &str) -> Report {
+pub async fn compare(kafka: &str, ours: &str, only: &str) -> Result<Report> {
     let run = Run::start();
+    for address in [kafka, ours] {
+        Peer::connect(address, "hello", &run).await?;
+    }
     let mut report = Report::default();
     let mut used = vec![false; wanted::WANTED.len()];
     for scenario in scenarios::all().filter(|s| s.name.contains(only)) {
@@ -91,5 +94,5 @@ pub async fn compare(kafka: &str, ours: &str, only: &str) -> Report {
         let idle = wanted::WANTED.iter().zip(&used).filter(|(_, used)| !**used);
         report.unused = idle.map(|(w, _)| w).collect();
     }
-    report
+    Ok(report)
 }

@@ -352,6 +352,22 @@ pub const WANTED: &[Wanted] = &[
         ours: "2 elements",
         reason: "A topic whose partitions are not neighbours in the request is told once; Kafka tells it in pieces.",
     },
+    Wanted {
+        scenario: "describe_broker_configs",
+        step: "DescribeConfigs: this broker",
+        path: "*.configs[log.dirs].*",
+        kafka: "*",
+        ours: "*",
+        reason: "The log is in the bucket; there are no folders of it to name.",
+    },
+    Wanted {
+        scenario: "describe_producers",
+        step: "DescribeProducers: an unknown topic",
+        path: "*.error_message",
+        kafka: "\"*\"",
+        ours: "\"*\"",
+        reason: "The same refusal, with what to do.",
+    },
 ];
 
 impl Wanted {
