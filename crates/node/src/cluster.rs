@@ -115,14 +115,21 @@ impl Node {
                 return None;
             };
             let row = AgentRow::decode(value).ok()?;
-            let alive = row.is_alive(now_ms) || *id == self.agent();
-            alive.then(|| Agent {
-                id: *id,
-                host: row.host,
-                port: row.port,
-                zone: row.zone,
-            })
+            (row.is_alive(now_ms) || *id == self.agent()).then_some((*id, row))
         });
+        let agents = agents.map(
+            |(
+                id,
+                AgentRow {
+                    host, port, zone, ..
+                },
+            )| Agent {
+                id,
+                host,
+                port,
+                zone,
+            },
+        );
         Ok(Cluster {
             id: id.unwrap_or_default(),
             agents: agents.collect(),

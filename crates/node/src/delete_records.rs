@@ -20,7 +20,7 @@ impl Node {
         before: Offset,
     ) -> Result<Offset, Failure> {
         let topic = self
-            .existing(caller, &TopicChoice::Name(topic.to_owned()))
+            .topic(caller, &TopicChoice::Name(topic.to_owned()))
             .await?;
         self.authorize(caller, Operation::Delete, Resource::Topic(&topic.name))?;
         check_partition(&topic, partition)?;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use sh_base::{AgentId, Env};
 use sh_log::{Log, Reader};
-use sh_meta::{FeedEntry, Lane, MetaStore};
+use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
 pub use cluster::{Agent, Cluster};
@@ -66,6 +66,7 @@ struct Inner {
     agent: AgentId,
     topics: TopicTable,
     cluster: cluster::ClusterCache,
+    epochs: metadata::KnownEpochs,
     loggers: Loggers,
 }
 
@@ -97,6 +98,7 @@ impl Node {
             agent,
             topics,
             cluster: cluster::ClusterCache::default(),
+            epochs: metadata::KnownEpochs::default(),
             loggers,
         }))
     }
@@ -143,9 +145,11 @@ impl Node {
     /// Every own update and every entry of the feed goes in here, in any order.
     pub fn hear(&self, entry: &FeedEntry) {
         self.0.topics.hear(entry);
-        entry
-            .changes
-            .iter()
-            .for_each(|change| self.hear_config(change));
+        for change in &entry.changes {
+            self.hear_config(change);
+            if let (Key::Topic(id), None) = (&change.key, &change.value) {
+                self.0.epochs.forget(*id);
+            }
+        }
     }
 }

@@ -70,14 +70,7 @@ impl Node {
 fn existing<T>(found: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match found {
         Ok(topic) => Ok(Some(topic)),
-        Err(e)
-            if matches!(
-                e.code,
-                ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidTopic
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(e) if e.code == ErrorCode::UnknownTopicOrPartition => Ok(None),
         Err(e) => Err(e),
     }
 }

@@ -1,7 +1,8 @@
 //! What clients are told of topics (KIP-4, KIP-516), and their creation on first use.
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use sh_base::{ErrorCode, Failure, TopicName, limits::UPDATE_EXTENTS_MAX};
+use parking_lot::Mutex;
+use sh_base::{ErrorCode, Failure, TopicId, TopicName, limits::UPDATE_EXTENTS_MAX};
 use sh_log::Head;
 use sh_meta::Key;
 
@@ -60,18 +61,23 @@ impl Node {
         create: bool,
     ) -> Result<Arc<Topic>, Failure> {
         let topic = match choice {
-            TopicChoice::Name(name) if create => self.find_or_create(caller, name).await?,
-            choice => self.topic(caller, choice).await?,
+            TopicChoice::Name(name) => self.find_or_create(caller, name, create).await?,
+            TopicChoice::Id(_) => self.topic(caller, choice).await?,
         };
         self.may_describe(caller, &topic)?;
         Ok(topic)
     }
 
-    async fn find_or_create(&self, caller: &Caller, name: &str) -> Result<Arc<Topic>, Failure> {
+    async fn find_or_create(
+        &self,
+        caller: &Caller,
+        name: &str,
+        create: bool,
+    ) -> Result<Arc<Topic>, Failure> {
         let legal = legal_name(name)?;
         let found = self.topics().by_name(&caller.org, &legal).await;
         let missing = matches!(&found, Err(e) if e.code == ErrorCode::UnknownTopicOrPartition);
-        if !missing || !self.broker().is_on("auto.create.topics.enable") {
+        if !missing || !create || !self.broker().is_on("auto.create.topics.enable") {
             return found;
         }
         self.create_on_use(caller, &legal).await?;
@@ -88,12 +94,26 @@ impl Node {
         }
     }
 
-    /// Leader epochs are read from the store: a client that was told an old one would not believe what it fetches.
+    /// Leader epochs are read from the store: a client that was told an old one would not believe what it fetches. While the store is
+    /// away, those that were read last are told: epochs rise only at repairs, and a repair needs the store.
     async fn with_epochs(
         &self,
         topics: impl Iterator<Item = &Arc<Topic>>,
     ) -> Result<Vec<TopicView>, Failure> {
         let topics: Vec<Arc<Topic>> = topics.cloned().collect();
+        let epochs = match self.read_epochs(&topics).await {
+            Ok(epochs) => epochs,
+            Err(e) => self.0.epochs.of(&topics).ok_or(e)?,
+        };
+        let view = |(topic, leader_epochs): (Arc<Topic>, Vec<i32>)| TopicView {
+            internal: is_internal(topic.name.as_str()),
+            leader_epochs,
+            topic,
+        };
+        Ok(topics.into_iter().zip(epochs).map(view).collect())
+    }
+
+    async fn read_epochs(&self, topics: &[Arc<Topic>]) -> Result<Vec<Vec<i32>>, Failure> {
         let heads = |t: &Arc<Topic>| {
             let topic = t.clone();
             (0..t.partitions).map(move |p| Key::Head(topic.partition(p)))
@@ -107,12 +127,38 @@ impl Node {
             }
         }
         let mut epochs = epochs.into_iter();
-        let view = |topic: Arc<Topic>| TopicView {
-            internal: is_internal(topic.name.as_str()),
-            leader_epochs: epochs.by_ref().take(topic.partitions as usize).collect(),
-            topic,
+        let of_topic = |t: &Arc<Topic>| epochs.by_ref().take(t.partitions as usize).collect();
+        let epochs: Vec<Vec<i32>> = topics.iter().map(of_topic).collect();
+        self.0.epochs.remember(topics, &epochs);
+        Ok(epochs)
+    }
+}
+
+/// The leader epochs that were read last.
+#[derive(Default)]
+pub(crate) struct KnownEpochs(Mutex<HashMap<TopicId, Vec<i32>>>);
+
+impl KnownEpochs {
+    fn remember(&self, topics: &[Arc<Topic>], epochs: &[Vec<i32>]) {
+        let mut known = self.0.lock();
+        for (topic, epochs) in topics.iter().zip(epochs) {
+            known.insert(topic.id, epochs.clone());
+        }
+    }
+
+    /// Of all these topics, with all their partitions; `None`: some were never read.
+    fn of(&self, topics: &[Arc<Topic>]) -> Option<Vec<Vec<i32>>> {
+        let known = self.0.lock();
+        let of_topic = |t: &Arc<Topic>| {
+            let epochs = known.get(&t.id)?;
+            (epochs.len() == t.partitions as usize).then(|| epochs.clone())
         };
-        Ok(topics.into_iter().map(view).collect())
+        topics.iter().map(of_topic).collect()
+    }
+
+    /// A topic is gone.
+    pub(crate) fn forget(&self, topic: TopicId) {
+        self.0.lock().remove(&topic);
     }
 }
 

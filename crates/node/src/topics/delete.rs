@@ -78,7 +78,7 @@ impl Node {
         for choice in each_once(topics) {
             match choice {
                 Err(twice) => outcomes.push(DeleteOutcome::failed(&twice, named_twice(&twice))),
-                Ok(choice) => match self.existing(caller, &choice).await {
+                Ok(choice) => match self.topic(caller, &choice).await {
                     Ok(topic) => found.push((choice, topic)),
                     Err(e) => outcomes.push(DeleteOutcome::failed(&choice, e)),
                 },
@@ -102,20 +102,6 @@ impl Node {
         }
         self.remove(topic).await?;
         self.fence(topic.id, topic.partitions).await
-    }
-
-    /// The topic; a name that could not be one is of no topic either.
-    pub(crate) async fn existing(
-        &self,
-        caller: &Caller,
-        choice: &TopicChoice,
-    ) -> Result<Arc<Topic>, Failure> {
-        self.topic(caller, choice)
-            .await
-            .map_err(|e| match (e.code, choice) {
-                (ErrorCode::InvalidTopic, TopicChoice::Name(name)) => unknown_name(name),
-                _ => e,
-            })
     }
 
     /// The name goes, and the row says that the topic is deleted.
