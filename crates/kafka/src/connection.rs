@@ -26,8 +26,12 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// A request that was understood as far as must be known before it starts.
     type Request: Send + 'static;
 
-    /// Waits until a frame of this many bytes may be read (back-pressure).
-    fn reserve(&self, frame_bytes: usize) -> impl Future<Output = Self::Charge> + Send;
+    /// Waits until a frame of this API and of so many bytes may be read (back-pressure).
+    fn reserve(
+        &self,
+        api_key: i16,
+        frame_bytes: usize,
+    ) -> impl Future<Output = Self::Charge> + Send;
 
     /// Looks at a request as it comes. An error ends the connection.
     fn open(&self, incoming: Incoming<Self::Charge>) -> Result<Self::Request, Closing>;

@@ -3,7 +3,8 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use sh_base::{Org, limits};
 use sh_node::{Caller, Node};
-use sh_wire::RequestHeader;
+use sh_wire::{ApiKey, RequestHeader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     api,
@@ -13,7 +14,16 @@ use crate::{
 };
 
 /// Memory that is held for a request's frame.
-pub type Charge = Arc<sh_node::Charge>;
+///
+/// What writes and what does not have a budget each: while the bucket is away, requests that wait for it fill theirs, and
+/// consumers and administrators must still be read.
+pub enum Charge {
+    Write(Arc<sh_node::Charge>),
+    Other(Option<OwnedSemaphorePermit>),
+}
+
+/// The budget is counted in units of this many bytes.
+const MEMORY_UNIT: usize = 1024;
 
 /// The settings of the door. Names in parentheses are Kafka's.
 #[derive(Clone, Debug)]
@@ -23,6 +33,9 @@ pub struct DoorConfig {
     pub limits: Limits,
     /// How long the requests that were read before a stop may take to be answered.
     pub drain_max: Duration,
+    /// What requests that do not write may hold in memory, bytes; past it they are not read. A request that is larger gets all
+    /// there is.
+    pub memory_bytes_max: usize,
     /// Fetch sessions that are kept (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
     /// The largest fetch answer, bytes of records (`fetch.max.bytes` of a broker).
@@ -41,6 +54,7 @@ impl Default for DoorConfig {
                 stall_max: Duration::from_secs(60),
             },
             drain_max: Duration::from_secs(30),
+            memory_bytes_max: 128 * 1024 * 1024,
             fetch_sessions_max: 1_000,
             fetch_bytes_max: 55 * 1024 * 1024,
         }
@@ -55,15 +69,18 @@ pub struct Inner {
     pub node: Node,
     pub config: DoorConfig,
     pub sessions: Sessions,
+    memory: Arc<Semaphore>,
 }
 
 impl Door {
     pub fn new(node: Node, config: DoorConfig) -> Door {
         let sessions = Sessions::new(config.fetch_sessions_max);
+        let memory = Arc::new(Semaphore::new(config.memory_bytes_max / MEMORY_UNIT));
         Door(Arc::new(Inner {
             node,
             config,
             sessions,
+            memory,
         }))
     }
 }
@@ -115,8 +132,22 @@ impl Service for Session {
     type Charge = Charge;
     type Request = api::Opened;
 
-    async fn reserve(&self, frame_bytes: usize) -> Charge {
-        self.door.node.reserve(frame_bytes).await
+    async fn reserve(&self, api_key: i16, frame_bytes: usize) -> Charge {
+        if api_key == ApiKey::Produce as i16 {
+            return Charge::Write(self.door.node.reserve(frame_bytes).await);
+        }
+        let all = self.door.config.memory_bytes_max / MEMORY_UNIT;
+        let wanted = frame_bytes.div_ceil(MEMORY_UNIT).min(all);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        // Only a closed semaphore is an error, and nobody closes this one.
+        Charge::Other(
+            self.door
+                .memory
+                .clone()
+                .acquire_many_owned(wanted)
+                .await
+                .ok(),
+        )
     }
 
     fn open(&self, incoming: Incoming<Charge>) -> Result<api::Opened, Closing> {

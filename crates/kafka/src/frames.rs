@@ -62,11 +62,12 @@ async fn next<R: AsyncRead + Unpin, S: Service>(
     service: &S,
     limits: &Limits,
 ) -> Result<Option<Framed<S>>, Closing> {
-    let Some(length) = read_length(read, limits).await? else {
+    let Some(front) = Front::read(read, limits).await? else {
         return Ok(None);
     };
-    let charge = service.reserve(length).await;
-    let frame = read_body(read, length, limits).await?;
+    let Front { length, api_key } = front;
+    let charge = service.reserve(api_key, length).await;
+    let frame = read_rest(read, front, limits).await?;
     metrics::counter!("streamhouse_kafka_received_bytes_total").increment(length as u64 + 4);
     let (header, body) = RequestHeader::decode(&frame)?;
     let request = service.open(Incoming {
@@ -77,36 +78,63 @@ async fn next<R: AsyncRead + Unpin, S: Service>(
     Ok(Some((request, length)))
 }
 
-/// `None`: the client closed.
-async fn read_length<R: AsyncRead + Unpin>(
-    read: &mut R,
-    limits: &Limits,
-) -> Result<Option<usize>, Closing> {
-    let mut prefix = [0; 4];
-    let first = read.read(&mut prefix).await?;
-    if first == 0 {
-        return Ok(None);
-    }
-    within(limits.stall_max, read.read_exact(&mut prefix[first..])).await?;
-    let length = i32::from_be_bytes(prefix);
-    match usize::try_from(length) {
-        Ok(n) if n <= limits.frame_bytes_max => Ok(Some(n)),
-        _ => Err(WireError::FrameSize {
-            size: length,
-            max: limits.frame_bytes_max,
+/// What must be known of a frame before there is memory for it.
+#[derive(Clone, Copy)]
+struct Front {
+    /// Of the frame, without these four bytes.
+    length: usize,
+    api_key: i16,
+}
+
+const LENGTH_BYTES: usize = 4;
+const KEY_BYTES: usize = 2;
+
+impl Front {
+    /// `None`: the client closed.
+    async fn read<R: AsyncRead + Unpin>(
+        read: &mut R,
+        limits: &Limits,
+    ) -> Result<Option<Front>, Closing> {
+        let mut bytes = [0; LENGTH_BYTES + KEY_BYTES];
+        let mut filled = read.read(&mut bytes).await?;
+        if filled == 0 {
+            return Ok(None);
         }
-        .into()),
+        if filled < LENGTH_BYTES {
+            let rest = &mut bytes[filled..LENGTH_BYTES];
+            within(limits.stall_max, read.read_exact(rest)).await?;
+            filled = LENGTH_BYTES;
+        }
+        let [a, b, c, d, _, _] = bytes;
+        let length = frame_length(i32::from_be_bytes([a, b, c, d]), limits)?;
+        within(limits.stall_max, read.read_exact(&mut bytes[filled..])).await?;
+        let [.., key_high, key_low] = bytes;
+        let api_key = i16::from_be_bytes([key_high, key_low]);
+        Ok(Some(Front { length, api_key }))
     }
 }
 
-async fn read_body<R: AsyncRead + Unpin>(
+fn frame_length(size: i32, limits: &Limits) -> Result<usize, Closing> {
+    let max = limits.frame_bytes_max;
+    match usize::try_from(size) {
+        Ok(length) if length < KEY_BYTES => Err(WireError::CutOff {
+            what: "the api key",
+        })?,
+        Ok(length) if length <= max => Ok(length),
+        _ => Err(WireError::FrameSize { size, max })?,
+    }
+}
+
+/// The whole frame, behind its length.
+async fn read_rest<R: AsyncRead + Unpin>(
     read: &mut R,
-    length: usize,
+    front: Front,
     limits: &Limits,
 ) -> Result<Bytes, Closing> {
-    let mut frame = BytesMut::with_capacity(length);
-    while frame.len() < length {
-        let missing = length - frame.len();
+    let mut frame = BytesMut::with_capacity(front.length);
+    frame.put_i16(front.api_key);
+    while frame.len() < front.length {
+        let missing = front.length - frame.len();
         let mut rest = (&mut frame).limit(missing);
         if within(limits.stall_max, read.read_buf(&mut rest)).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());

@@ -214,19 +214,27 @@ fn placed(stored: StoredBatch) -> Result<FetchedBatch, Failure> {
     Ok(FetchedBatch::new(&batch, base_offset, leader_epoch))
 }
 
+/// Apache Kafka answers unknown ids, and then unknown partitions, after all others.
+fn rank(answer: &FetchedPartition) -> u8 {
+    match is_unknown(answer.error_code) {
+        false => 0,
+        true if answer.error_code == code_of(ErrorCode::UnknownTopicId) => 1,
+        true => 2,
+    }
+}
+
 fn is_unknown(error_code: i16) -> bool {
     error_code == code_of(ErrorCode::UnknownTopicOrPartition)
         || error_code == code_of(ErrorCode::UnknownTopicId)
 }
 
-/// Neighbours of one topic are told together; what is unknown comes last, as with Apache Kafka.
+/// Neighbours of one topic are told together.
 fn response(session_id: i32, wanted: Vec<Wanted>, answers: Vec<FetchedPartition>) -> FetchResponse {
-    let both = wanted.into_iter().zip(answers);
-    let (last_told, told): (Vec<_>, Vec<_>) =
-        both.partition(|(_, answer)| is_unknown(answer.error_code));
+    let mut both: Vec<_> = wanted.into_iter().zip(answers).collect();
+    both.sort_by_key(|(_, answer)| rank(answer));
     let mut topics: Vec<FetchedTopic> = Vec::new();
     let mut last: Option<TopicChoice> = None;
-    for (wanted, answer) in told.into_iter().chain(last_told) {
+    for (wanted, answer) in both {
         let (choice, _) = wanted.partition;
         match topics.last_mut().filter(|_| last.as_ref() == Some(&choice)) {
             Some(topic) => topic.partitions.push(answer),

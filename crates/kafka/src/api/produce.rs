@@ -2,7 +2,7 @@
 //! comes when they are stored.
 //!
 //! acks=0 has no answer at all; if such a request fails the connection is closed, so that the producer notices.
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -18,13 +18,13 @@ use sh_base::{
     ErrorCode, Failure,
     batch::{Codec, RecordError},
 };
-use sh_node::{Ack, Charge, Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
+use sh_node::{Ack, Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
 use sh_wire::{ProduceRequest, ProducedPartition, ProducedTopic, RequestHeader, encode_response};
 
 use super::names;
 use crate::{
     connection::Answering,
-    door::Ctx,
+    door::{Charge, Ctx},
     errors::{self, NONE},
     frames::{Closing, Incoming},
 };
@@ -49,12 +49,16 @@ struct TopicShape {
     partitions: Vec<(i32, Option<Refused>)>,
 }
 
-pub fn open(ctx: Ctx, incoming: Incoming<Arc<Charge>>) -> Result<OpenedProduce, Closing> {
+pub fn open(ctx: Ctx, incoming: Incoming<Charge>) -> Result<OpenedProduce, Closing> {
     let Incoming {
         header,
         body,
-        charge,
-    } = incoming;
+        charge: Charge::Write(charge),
+    } = incoming
+    else {
+        let RequestHeader { api, version, .. } = incoming.header;
+        return Err(Closing::Unsupported { api, version });
+    };
     let request = ProduceRequest::decode(&header, &body)?;
     let ack = ack(request.acks);
     let refused = ack

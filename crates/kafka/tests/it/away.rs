@@ -59,6 +59,12 @@ async fn connections_are_not_read_past_the_memory_there_is() {
         .collect();
     sleep(Duration::from_millis(200)).await;
     assert!(world.node.log().memory_in_use() <= 64 * 1024);
+    let reader = world.connect().await;
+    assert_eq!(
+        list_offset(&reader, "t", -1).await,
+        (0, -1, 0),
+        "those who do not write are read"
+    );
     world.bucket.open();
     for (n, answer) in (0..).zip(answers) {
         let answer = answer.await.unwrap();

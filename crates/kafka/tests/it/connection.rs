@@ -49,7 +49,7 @@ impl Service for Puppet {
     type Charge = Held;
     type Request = Incoming<Held>;
 
-    async fn reserve(&self, frame_bytes: usize) -> Held {
+    async fn reserve(&self, _api_key: i16, frame_bytes: usize) -> Held {
         self.0.reserved.fetch_add(frame_bytes, Ordering::Relaxed);
         Held(self.0.clone(), frame_bytes)
     }
