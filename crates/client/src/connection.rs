@@ -31,12 +31,18 @@ const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Who waits for which correlation id; `None` once the connection is closed.
 type Waiting = Mutex<Option<HashMap<i32, oneshot::Sender<Bytes>>>>;
 
+/// A frame on its way to the socket, and whom to tell that the socket has it.
+struct Outgoing {
+    frame: Bytes,
+    written: Option<oneshot::Sender<()>>,
+}
+
 /// An open connection. Cheap to share behind an `Arc`; closed when dropped.
 pub struct Connection {
     address: String,
     client_id: StrBytes,
     timeout: Duration,
-    outgoing: mpsc::UnboundedSender<Bytes>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     waiting: Arc<Waiting>,
     next_correlation_id: AtomicI32,
     versions: HashMap<i16, VersionRange>,
@@ -161,12 +167,21 @@ impl Connection {
         })
     }
 
-    /// Sends a request that is never answered (Produce with acks=0).
-    pub fn tell<R: Request>(&self, request: &R, version: i16) -> Result<()> {
+    /// Puts a request on its way that is never answered (Produce with acks=0). The future ends when the socket has all of
+    /// it: whoever closes the connection earlier, or ends the process, takes the request back.
+    pub fn tell<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<R>> {
         let body = encode(request, &api_name(R::KEY), version)?;
         let id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let header = self.header(R::KEY, version, id);
-        self.push(frame(&header, R::header_version(version), &body)?)
+        let (tell, written) = oneshot::channel();
+        let frame = frame(&header, R::header_version(version), &body)?;
+        self.push(frame, Some(tell))?;
+        let closed = self.closed();
+        Ok(async move { written.await.map_err(|_| closed) })
     }
 
     /// Any request as the enum over all of them; the answer likewise.
@@ -227,7 +242,7 @@ impl Connection {
             Some(waiting) => waiting.insert(correlation_id, tell),
             None => return Err(self.closed()),
         };
-        self.push(frame)?;
+        self.push(frame, None)?;
         Ok(Pending {
             answer,
             address: self.address.clone(),
@@ -244,8 +259,9 @@ impl Connection {
             .with_client_id(Some(self.client_id.clone()))
     }
 
-    fn push(&self, frame: Bytes) -> Result<()> {
-        self.outgoing.send(frame).map_err(|_| self.closed())
+    fn push(&self, frame: Bytes, written: Option<oneshot::Sender<()>>) -> Result<()> {
+        let outgoing = Outgoing { frame, written };
+        self.outgoing.send(outgoing).map_err(|_| self.closed())
     }
 
     fn closed(&self) -> Error {
@@ -374,7 +390,7 @@ fn unsigned_varint(bytes: &mut Bytes) -> Result<u32, String> {
 }
 
 /// Lives as long as the connection; whoever still waits when it ends learns that it is closed.
-async fn run(stream: TcpStream, queue: mpsc::UnboundedReceiver<Bytes>, waiting: Arc<Waiting>) {
+async fn run(stream: TcpStream, queue: mpsc::UnboundedReceiver<Outgoing>, waiting: Arc<Waiting>) {
     let (read, write) = stream.into_split();
     tokio::select! {
         result = read_answers(read, &waiting) => tracing::debug!(?result, "connection ended while reading"),
@@ -385,15 +401,22 @@ async fn run(stream: TcpStream, queue: mpsc::UnboundedReceiver<Bytes>, waiting: 
 
 async fn write_requests(
     write: tcp::OwnedWriteHalf,
-    mut queue: mpsc::UnboundedReceiver<Bytes>,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
 ) -> std::io::Result<()> {
     let mut write = BufWriter::with_capacity(64 * 1024, write);
-    while let Some(frame) = queue.recv().await {
-        write.write_all(&frame).await?;
-        while let Ok(frame) = queue.try_recv() {
-            write.write_all(&frame).await?;
+    let mut written = Vec::new();
+    while let Some(first) = queue.recv().await {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            write.write_all(&outgoing.frame).await?;
+            written.extend(outgoing.written);
+            next = queue.try_recv().ok();
         }
         write.flush().await?;
+        for tell in written.drain(..) {
+            // Nobody may be waiting any more.
+            let _ = tell.send(());
+        }
     }
     write.shutdown().await
 }

@@ -309,8 +309,8 @@ fn start(connection: &Connection, acks: Acks, timeout: Duration, sent: &Sent) ->
             .min(if with_ids { i16::MAX } else { 12 });
     let request = request(version, acks, timeout, sent);
     if acks == Acks::None {
-        connection.tell(&request, version)?;
-        return Ok(Box::pin(async { Ok(None) }));
+        let written = connection.tell(&request, version)?;
+        return Ok(Box::pin(async { written.await.map(|()| None) }));
     }
     let answer = connection.start(&request, version)?;
     Ok(Box::pin(async { answer.await.map(Some) }))

@@ -1,4 +1,7 @@
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use crate::running::Running;
 
@@ -39,7 +42,13 @@ fn lines_come_back_as_they_went_in_whatever_the_acks_and_the_codec() {
 
 /// An acks=0 record is there some time later.
 fn wait_for(house: &Running, records: usize) {
-    while house.json(&["offsets", "t"])[0]["latest"] != records {}
+    let start = Instant::now();
+    while house.json(&["offsets", "t"])[0]["latest"] != records {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "record {records} never came"
+        );
+    }
 }
 
 #[test]
