@@ -222,7 +222,8 @@ impl Peer {
 
     /// A request that must not be answered.
     pub async fn tell<R: Request>(&mut self, version: i16, request: &R) -> Result<()> {
-        Ok(self.connection().await?.tell(request, version)?)
+        let written = self.connection().await?.tell(request, version)?;
+        Ok(written.await?)
     }
 
     /// Sends a body of any bytes under a header; the answer is written down as bytes.

@@ -38,6 +38,9 @@ fn describe(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsReque
     DescribeConfigsRequest::default().with_resources(vec![wanted])
 }
 
+/// A key and its value.
+type Config<'a> = (&'a str, Option<&'a str>);
+/// A key, an operation and a value.
 type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 fn change(kind: i8, name: &str, changes: &[Change]) -> IncrementalAlterConfigsRequest {
@@ -196,7 +199,7 @@ async fn alter_topic_configs(peer: &mut Peer) -> Result<()> {
             .name
             .0
             .to_string();
-        let cases: [(&str, &[(&str, Option<&str>)]); 10] = [
+        let cases: [(&str, &[Config]); 10] = [
             ("one config", &[("segment.ms", Some("7000"))]),
             ("a bad value", &[("segment.ms", Some("x"))]),
             ("an unknown key", &[("no.such.config", Some("x"))]),

@@ -21,6 +21,9 @@ scenarios! {
     create_topics_together: "several topics, duplicates, none",
 }
 
+/// A key and its value.
+type Config<'a> = (&'a str, Option<&'a str>);
+
 fn wanted(name: &str, partitions: i32) -> CreatableTopic {
     CreatableTopic::default()
         .with_name(named(name))
@@ -200,7 +203,7 @@ async fn create_topics_assignments(peer: &mut Peer) -> Result<()> {
 }
 
 async fn create_topics_configs(peer: &mut Peer) -> Result<()> {
-    let cases: [(&str, &[(&str, Option<&str>)]); 34] = [
+    let cases: [(&str, &[Config]); 34] = [
         (
             "good ones",
             &[
