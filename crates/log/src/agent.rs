@@ -6,8 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sh_base::{AgentId, Env, Incarnation};
+use sh_base::{AgentId, Env, Incarnation, ObjectId};
 use sh_meta::{Decision, Key, Lane, LaneId, MetaError, MetaStore, Plan, View, Write};
+
+use crate::mutant;
 
 /// The row of [`Key::Agent`], JSON.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -23,14 +25,21 @@ pub struct AgentRow {
     pub heartbeat_ms: i64,
     /// False from a clean stop to the next start.
     pub serving: bool,
-    /// "I need none of my object ids before this (epoch, seq) any more": only those rows may be forgotten
-    /// (model: `Done`, `aw_forget_any`).
+    /// "I need none of my object ids before this (epoch, seq) any more" (model: `Done`).
     pub needs_from: (u32, u64),
 }
 
-/// How often an agent shows that it lives, and how long the others believe it without.
-pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
-pub const HEARTBEAT_BELIEVED_MS: i64 = 30_000;
+/// How old an id is among those of its agent; what [`AgentRow::needs_from`] counts by.
+pub fn age(id: ObjectId) -> (u32, u64) {
+    (id.by.epoch, id.seq)
+}
+
+/// How often an agent shows that it lives, and how long the others believe it without. Clients are sent to a dead agent for as
+/// long as it is believed (Apache Kafka's `broker.session.timeout.ms` is 9 s).
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+pub const HEARTBEAT_BELIEVED_MS: i64 = 10_000;
+/// An agent that has no others to show it to beats more slowly.
+pub const LONE_HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 
 /// The lane of window commits, and the one of everything else.
 pub const COMMIT_LANE: u8 = 0;
@@ -57,6 +66,13 @@ impl AgentRow {
     }
     fn is(&self, by: &Incarnation) -> bool {
         self.epoch == by.epoch && self.nonce == format!("{:016x}", by.nonce)
+    }
+    /// **The row of one of its ids may be forgotten only when the agent has written that it needs it no more** (model:
+    /// `Forget`), once the object is gone. That the id's life is over is not enough (`aw_forget_fenced`): the next one replays
+    /// its WAL.
+    pub fn may_forget(&self, id: ObjectId) -> bool {
+        let fenced = mutant::is("forget_fenced") && id.by.epoch < self.epoch;
+        age(id) < self.needs_from || fenced || mutant::is("forget_any")
     }
     /// Does it take clients, as far as others can tell?
     pub fn is_alive(&self, now_ms: i64) -> bool {
@@ -97,7 +113,8 @@ pub async fn begin_life(
     patience: Duration,
 ) -> Result<(Incarnation, AgentRow), MetaError> {
     let key = Key::Agent(id);
-    let (nonce, now_ms, address) = (env.next_u64(), env.wall_ms(), address.clone());
+    let nonce = if mutant::is("no_nonce") { 0 } else { env.next_u64() };
+    let (now_ms, address) = (env.wall_ms(), address.clone());
     let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
     let bump = move |view: &View| {
         let old = view.value(&key).and_then(|v| AgentRow::decode(v).ok());

@@ -5,10 +5,10 @@ use sh_base::{Env, Incarnation};
 use sh_blob::Bucket;
 use sh_log::{
     Log, Reader,
-    agent::{self, HEARTBEAT_EVERY, OwnRow},
+    agent::{self, HEARTBEAT_EVERY, LONE_HEARTBEAT_EVERY, OwnRow},
     cluster::{self, ClusterFile},
 };
-use sh_meta::{Lane, MetaError};
+use sh_meta::{Family, KeyRange, Lane, MetaError, MetaStore};
 use sh_node::Node;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet, time::sleep};
 
@@ -29,7 +29,13 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
         control,
         stop,
     } = agent;
-    jobs.spawn(heartbeats(env.clone(), control.clone(), *me, stop.clone()));
+    jobs.spawn(heartbeats(
+        env.clone(),
+        stores.store.clone(),
+        control.clone(),
+        *me,
+        stop.clone(),
+    ));
     jobs.spawn(follow(reader.clone()));
     jobs.spawn(tell_of_heads(reader.clone(), log.clone()));
     jobs.spawn(watch_the_bucket(
@@ -42,9 +48,21 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
     jobs
 }
 
-async fn heartbeats(env: Env, control: Arc<Lane>, me: Incarnation, stop: Stop) {
+async fn heartbeats(
+    env: Env,
+    store: Arc<dyn MetaStore>,
+    control: Arc<Lane>,
+    me: Incarnation,
+    stop: Stop,
+) {
+    let mut last = env.mono();
     loop {
         sleep(HEARTBEAT_EVERY).await;
+        let due = env.mono() - last >= LONE_HEARTBEAT_EVERY;
+        if !due && !has_peers(&store).await {
+            continue;
+        }
+        last = env.mono();
         let now_ms = env.wall_ms();
         let beat = agent::change_own_row(&control, me, HEARTBEAT_EVERY, move |row| {
             row.heartbeat_ms = now_ms
@@ -56,6 +74,12 @@ async fn heartbeats(env: Env, control: Arc<Lane>, me: Incarnation, stop: Stop) {
             Err(error) => tracing::warn!(%error, "a heartbeat failed"),
         }
     }
+}
+
+/// Is there any other agent, dead or alive, or at least no certainty that there is none?
+async fn has_peers(store: &Arc<dyn MetaStore>) -> bool {
+    let rows = store.scan(KeyRange::family(Family::Agent), 2, false).await;
+    rows.map_or(true, |rows| rows.len() > 1)
 }
 
 async fn follow(reader: Reader) {
