@@ -84,7 +84,7 @@ async fn acks_0_has_no_answer_and_keeps_its_place() {
         let acks = if n % 2 == 0 { 0 } else { 1 };
         let request = produce("t", acks, &[(0, &batch(&[&n.to_string()]))]);
         if acks == 0 {
-            client.tell(&request, 9).unwrap();
+            client.tell(&request, 9).unwrap().await.unwrap();
         } else {
             let answer = client.call(&request, 9).await.unwrap();
             assert_eq!(answer.responses[0].partition_responses[0].base_offset, n);
@@ -102,7 +102,7 @@ async fn a_failed_acks_0_request_closes_the_connection() {
     let client = world.connect().await;
     client
         .tell(&produce("nowhere", 0, &[(0, &batch(&["x"]))]), 9)
-        .unwrap();
+        .unwrap().await.unwrap();
     timeout(PATIENCE, async {
         while !client.is_closed() {
             sleep(Duration::from_millis(5)).await;
