@@ -12,6 +12,9 @@ use sh_node::{TopicChoice, topics::DeleteOutcome};
 use super::shape::{message, text, topic_name};
 use crate::{door::Ctx, errors::code};
 
+/// The first version with TOPIC_DELETION_DISABLED.
+const KNOWS_DISABLED: i16 = 3;
+
 pub async fn handle(ctx: &Ctx, version: i16, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let by_name =
         |name: kafka_protocol::messages::TopicName| Ok(TopicChoice::Name(name.to_string()));
@@ -21,7 +24,7 @@ pub async fn handle(ctx: &Ctx, version: i16, request: DeleteTopicsRequest) -> De
     };
     let (topics, mut responses) = split(asked);
     let deleted = ctx.node().delete_topics(&ctx.caller, topics).await;
-    responses.extend(deleted.into_iter().map(result));
+    responses.extend(deleted.into_iter().map(|outcome| result(version, outcome)));
     DeleteTopicsResponse::default().with_responses(responses)
 }
 
@@ -57,7 +60,7 @@ fn topic_ref(state: DeleteTopicState) -> Result<TopicChoice, DeletableTopicResul
     }
 }
 
-fn result(outcome: DeleteOutcome) -> DeletableTopicResult {
+fn result(version: i16, outcome: DeleteOutcome) -> DeletableTopicResult {
     let result = DeletableTopicResult::default()
         .with_name(outcome.name.map(topic_name))
         .with_topic_id(outcome.id.map(|id| id.0).unwrap_or_default())
@@ -65,6 +68,16 @@ fn result(outcome: DeleteOutcome) -> DeletableTopicResult {
     match outcome.result {
         Ok(()) => result,
         Err(e) => result.with_error_code(code(&e)).with_error_message(why(&e)),
+    }
+}
+
+/// Old clients do not know that deletion can be disabled.
+fn told(version: i16, e: &Failure) -> i16 {
+    match e.code {
+        ErrorCode::TopicDeletionDisabled if version < KNOWS_DISABLED => {
+            code(&ErrorCode::InvalidRequest.into())
+        }
+        _ => code(e),
     }
 }
 

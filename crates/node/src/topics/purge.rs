@@ -1,10 +1,9 @@
 //! Removing the rows of deleted topics, in the background.
 use std::time::Duration;
 
-use bytes::Bytes;
 use sh_base::{Failure, TopicId, TopicPartition};
 use sh_log::Head;
-use sh_meta::{Key, KeyRange, View};
+use sh_meta::{Key, KeyRange, View, Write};
 
 use super::{ROWS_PER_UPDATE, delete::heads};
 use crate::{
@@ -60,7 +59,7 @@ impl Node {
         Ok(())
     }
 
-    /// Extents and producers go, in chunks, under the lock of the head.
+    /// Extents and producers go, in chunks, each with the head's lock held.
     async fn purge_partition(&self, tp: TopicPartition) -> Result<(), Failure> {
         for range in [KeyRange::extents(tp, 0, i64::MAX), KeyRange::producers(tp)] {
             loop {
@@ -73,25 +72,34 @@ impl Node {
                     break;
                 }
                 let keys: Vec<Key> = rows.into_iter().map(|(key, _)| key).collect();
-                self.delete_rows(Some(Key::Head(tp)), keys).await?;
+                self.empty(tp, keys).await?;
             }
         }
         Ok(())
     }
 
-    /// Deletes rows, while `head` is locked and emptied with them.
-    async fn delete_rows(&self, head: Option<Key>, keys: Vec<Key>) -> Result<(), Failure> {
-        let locks = head.iter().chain(&keys).cloned().collect();
-        let empty = Head {
-            deleted: true,
-            ..Head::default()
-        }
-        .encode();
-        self.change(locks, move |view| {
-            let head = head
-                .iter()
-                .map(|key| put(key.clone(), kept_epochs(view, key, &empty)));
-            decision(head.chain(keys.iter().cloned().map(delete)).collect(), &())
+    /// Deletes rows of a partition. Extents are covered by the head and take its version; producers are locked themselves.
+    async fn empty(&self, tp: TopicPartition, keys: Vec<Key>) -> Result<(), Failure> {
+        let head = Key::Head(tp);
+        let own_lock = |key: &&Key| !matches!(key, Key::Extent(..));
+        let locks = std::iter::once(&head).chain(keys.iter().filter(own_lock));
+        self.change(locks.cloned().collect(), move |view| {
+            let covered = view.row(&head).version + 1;
+            let deletion = |key: &Key| Write {
+                key: key.clone(),
+                value: None,
+                version: matches!(key, Key::Extent(..)).then_some(covered),
+            };
+            let mut writes: Vec<Write> = keys.iter().map(deletion).collect();
+            writes.push(put(head.clone(), emptied(view, &head).encode()));
+            decision(writes, &())
+        })
+        .await
+    }
+
+    async fn delete_rows(&self, keys: Vec<Key>) -> Result<(), Failure> {
+        self.change(keys.clone(), move |_| {
+            decision(keys.iter().cloned().map(delete).collect(), &())
         })
         .await
     }
@@ -104,27 +112,21 @@ impl Node {
         }
         let keys: Vec<Key> = heads(id, 0..row.partitions).collect();
         for chunk in keys.chunks(ROWS_PER_UPDATE) {
-            self.delete_rows(None, chunk.to_vec()).await?;
+            self.delete_rows(chunk.to_vec()).await?;
         }
-        self.delete_rows(None, vec![Key::Topic(id)]).await
+        self.delete_rows(vec![Key::Topic(id)]).await
     }
 }
 
 /// A purged head has nothing in it, but it keeps its offsets: they never go back, not even here.
-fn kept_epochs(view: &View, key: &Key, empty: &Bytes) -> Bytes {
-    match Head::of(view.value(key)) {
-        Ok(head) => {
-            let log_start = head.next_offset;
-            Head {
-                deleted: true,
-                log_start,
-                lease: None,
-                open: Vec::new(),
-                ..head
-            }
-            .encode()
-        }
-        Err(_) => empty.clone(),
+fn emptied(view: &View, key: &Key) -> Head {
+    let head = Head::of(view.value(key)).unwrap_or_default();
+    Head {
+        deleted: true,
+        log_start: head.next_offset,
+        lease: None,
+        open: Vec::new(),
+        ..head
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sh_base::{ErrorCode, TopicPartition};
 use sh_log::Head;
-use sh_meta::{Family, KeyRange, MetaStore};
+use sh_meta::Family;
 use sh_node::{
     TopicChoice,
     topics::{NewPartitions, NewTopic},
@@ -26,12 +26,7 @@ async fn a_topic_is_two_rows_however_many_partitions_it_has() {
         (Family::TopicName, 1),
         (Family::Head, 0),
     ] {
-        let found = world
-            .store
-            .scan(KeyRange::family(family), 100, false)
-            .await
-            .unwrap();
-        assert_eq!(found.len(), rows, "{family:?}");
+        assert_eq!(world.rows(family).await, rows, "{family:?}");
     }
     let view = agent
         .node
@@ -296,6 +291,8 @@ async fn a_deleted_topic_is_purged_when_nobody_can_bring_it_back() {
     let world = World::new();
     let agent = world.agent(&[("topic.undelete.ms", "60000")]).await;
     let created = agent.create(topic("t", 3)).await;
+    let partition = TopicPartition::new(created.id, 0);
+    agent.fill(partition, 10).await;
     agent.node.delete_topics(&caller(), vec![named("t")]).await;
     world.pass(Duration::from_secs(59));
     assert_eq!(agent.node.purge_deleted(world.now_ms()).await, Ok(0));
@@ -309,25 +306,18 @@ async fn a_deleted_topic_is_purged_when_nobody_can_bring_it_back() {
             .unwrap()
             .is_empty()
     );
-    let head = world.head(TopicPartition::new(created.id, 0)).await;
-    assert!(
-        head.deleted,
-        "a late window still finds its partition deleted"
-    );
+    let head = world.head(partition).await;
+    assert!(head.deleted, "a late window finds its partition deleted");
+    assert_eq!((head.log_start, head.next_offset), (10, 10));
+    for family in [Family::Extent, Family::Producer] {
+        assert_eq!(world.rows(family).await, 0, "{family:?}");
+    }
 
     world.pass(Duration::from_secs(25 * 3600));
     assert_eq!(agent.node.purge_deleted(world.now_ms()).await, Ok(1));
-    assert_eq!(
-        world.head(TopicPartition::new(created.id, 0)).await,
-        Head::default()
-    );
+    assert_eq!(world.head(partition).await, Head::default());
     for family in [Family::Topic, Family::Head] {
-        let left = world
-            .store
-            .scan(KeyRange::family(family), 10, false)
-            .await
-            .unwrap();
-        assert!(left.is_empty(), "{family:?}");
+        assert_eq!(world.rows(family).await, 0, "{family:?}");
     }
     assert_eq!(agent.node.purge_deleted(world.now_ms()).await, Ok(0));
 }

@@ -7,13 +7,16 @@ use std::{
     time::Duration,
 };
 
-use sh_base::{Clock, Env, Rng, TopicPartition};
+use sh_base::{Clock, Env, ProducerId, Rng, TopicPartition};
 use sh_blob::MemoryBucket;
 use sh_log::{
-    Head, Log, LogConfig, LogParts, ReadConfig, Reader,
+    BatchRecord, Extent, Head, Log, LogConfig, LogParts, ProducerState, ReadConfig, Reader,
     agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
 };
-use sh_meta::{Cursor, Key, Lane, LaneId, MemoryStore, MetaStore};
+use sh_meta::{
+    Cursor, Decision, Family, Key, KeyRange, Lane, LaneId, MemoryStore, MetaStore, Plan, View,
+    Write,
+};
 use sh_node::{
     BrokerConfig, Caller, Loggers, Node, NodeParts,
     topics::{CreatedTopic, NewTopic},
@@ -157,6 +160,16 @@ impl World {
         }
     }
 
+    /// How many rows of a family live.
+    pub async fn rows(&self, family: Family) -> usize {
+        let range = KeyRange::family(family);
+        self.store
+            .scan(range, usize::MAX, false)
+            .await
+            .unwrap()
+            .len()
+    }
+
     pub async fn head(&self, tp: TopicPartition) -> Head {
         let rows = self.store.get(&[Key::Head(tp)]).await.unwrap();
         Head::of(rows[0].value.as_ref()).unwrap()
@@ -174,6 +187,54 @@ impl Agent {
                 .unwrap()
                 .insert(entry.request.lane, entry.request.seq);
         }
+    }
+
+    /// Gives a partition one extent of so many records, and a producer that wrote them.
+    pub async fn fill(&self, tp: TopicPartition, records: i64) {
+        let extent = Extent {
+            end: records,
+            place: None,
+            leader_epoch: 0,
+            min_timestamp: -1,
+            max_timestamp: -1,
+        };
+        let producer = ProducerState::after(
+            None,
+            0,
+            BatchRecord {
+                base_sequence: 0,
+                last_sequence: 0,
+                base_offset: 0,
+                last_offset: records - 1,
+                max_timestamp: -1,
+            },
+            0,
+        );
+        let head = Head {
+            next_offset: records,
+            ..Head::default()
+        };
+        let (head_key, producer_key) = (Key::Head(tp), Key::Producer(tp, ProducerId(1)));
+        let write = |key: &Key, value, version| Write {
+            key: key.clone(),
+            value: Some(value),
+            version,
+        };
+        let writes = vec![
+            write(&head_key, head.encode(), None),
+            write(&producer_key, producer.encode(), None),
+            write(&Key::Extent(tp, 0), extent.encode(), Some(1)),
+        ];
+        let plan = Plan {
+            locks: vec![head_key, producer_key],
+            ..Plan::default()
+        };
+        let decide = move |_: &View| Decision {
+            writes: writes.clone(),
+            ..Decision::default()
+        };
+        let lane = self.node.control();
+        lane.update(plan, PATIENCE, decide).await.unwrap();
     }
 
     /// Creates one topic, which must work.
