@@ -345,14 +345,6 @@ pub const WANTED: &[Wanted] = &[
         reason: "Kafka's eligible leader replicas write this default into the cluster's own configs; there are no replicas to be eligible here.",
     },
     Wanted {
-        scenario: "session_topics",
-        step: "Fetch: *",
-        path: "responses",
-        kafka: "3 elements",
-        ours: "2 elements",
-        reason: "A topic whose partitions are not neighbours in the request is told once; Kafka tells it in pieces.",
-    },
-    Wanted {
         scenario: "describe_broker_configs",
         step: "DescribeConfigs: this broker",
         path: "*.configs[log.dirs].*",
@@ -367,6 +359,30 @@ pub const WANTED: &[Wanted] = &[
         kafka: "\"*\"",
         ours: "\"*\"",
         reason: "The same refusal, with what to do.",
+    },
+    Wanted {
+        scenario: "offset_for_leader_epoch",
+        step: "OffsetForLeaderEpoch: leader epoch -2*",
+        path: "*.leader_epoch",
+        kafka: "-2",
+        ours: "-1",
+        reason: "An epoch below -1 is none, and has no end.",
+    },
+    Wanted {
+        scenario: "offset_for_leader_epoch",
+        step: "OffsetForLeaderEpoch: leader epoch -2*",
+        path: "*.end_offset",
+        kafka: "0",
+        ours: "-1",
+        reason: "An epoch below -1 is none, and has no end.",
+    },
+    Wanted {
+        scenario: "idempotent_odd",
+        step: "Produce: an epoch of -2",
+        path: "*.error_code",
+        kafka: "47",
+        ours: "87",
+        reason: "No client has such an epoch: the batch is malformed, not fenced.",
     },
 ];
 

@@ -1,6 +1,8 @@
 //! Fetch sessions (KIP-227): only what changed is asked and told.
 use anyhow::{Context, Result};
-use kafka_protocol::messages::{FetchRequest, fetch_request::ForgottenTopic};
+use kafka_protocol::messages::{
+    FetchRequest, fetch_request::ForgottenTopic, fetch_response::FetchableTopicResponse,
+};
 
 use super::{
     requests::{Wish, fetch, produce, unknown, wish},
@@ -206,27 +208,54 @@ async fn session_topics(peer: &mut Peer) -> Result<()> {
         request
             .topics
             .extend(within(version, &nobody, (0, 0), &[wish(0, 0)]).topics);
-        let answer = peer.ask("known and unknown", version, &request).await?;
-        let id = answer.context("no answer")?.session_id;
+        let id = ask_whole(peer, "known and unknown", version, &request).await?;
         if id == 0 {
             continue;
         }
-        peer.ask("again", version, &within(version, &topic, (id, 1), &[]))
-            .await?;
-        let forget = within(version, &topic, (id, 2), &[]).with_forgotten_topics_data(forgets(
+        let next = |epoch| within(version, &topic, (id, epoch), &[]);
+        let forgets = |epoch, topic, parts| {
+            next(epoch).with_forgotten_topics_data(forgets(version, topic, parts))
+        };
+        ask_whole(peer, "again", version, &next(1)).await?;
+        ask_whole(
+            peer,
+            "the unknown is forgotten",
             version,
-            &nobody,
-            vec![0],
-        ));
-        peer.ask("the unknown is forgotten", version, &forget)
-            .await?;
-        let forget = within(version, &topic, (id, 3), &[]).with_forgotten_topics_data(forgets(
+            &forgets(2, &nobody, vec![0]),
+        )
+        .await?;
+        ask_whole(
+            peer,
+            "the missing partition is forgotten",
             version,
-            &topic,
-            vec![9, 77],
-        ));
-        peer.ask("the missing partition is forgotten", version, &forget)
-            .await?;
+            &forgets(3, &topic, vec![9, 77]),
+        )
+        .await?;
     }
     Ok(())
+}
+
+/// Asks, and writes down each topic once: Kafka tells a topic in pieces where another one lies between its partitions, and
+/// that depends on the ids.
+async fn ask_whole(
+    peer: &mut Peer,
+    what: &str,
+    version: i16,
+    request: &FetchRequest,
+) -> Result<i32> {
+    let mut answer = peer.quietly(version, request).await?;
+    let mut whole: Vec<FetchableTopicResponse> = Vec::new();
+    for topic in answer.responses.drain(..) {
+        match whole
+            .iter_mut()
+            .find(|t| t.topic == topic.topic && t.topic_id == topic.topic_id)
+        {
+            Some(known) => known.partitions.extend(topic.partitions),
+            None => whole.push(topic),
+        }
+    }
+    whole.sort_by_key(|t| t.partitions.iter().map(|p| p.error_code).min());
+    answer.responses = whole;
+    peer.write_down(&format!("Fetch: {what}"), version, &answer);
+    Ok(answer.session_id)
 }
