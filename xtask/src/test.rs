@@ -191,7 +191,8 @@ fn still_alive(running: &mut Running) -> Result<Counts> {
 }
 
 fn build(options: &Options) -> Result<()> {
-    let server = ["--package", "sh-server", "--bin", "streamhouse"];
+    // The whole workspace, so that its parts get the features that the tests build them with.
+    let server = ["--workspace", "--bin", "streamhouse"];
     process::run(cargo(&["build", "--locked"]).args(server))?;
     if options.wants_rooms() {
         process::run(&mut cargo(&["test", "--workspace", "--locked", "--no-run"]))?;
