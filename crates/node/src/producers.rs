@@ -64,7 +64,8 @@ fn take_block(view: &View) -> Decision {
 }
 
 fn exhausted() -> Failure {
-    let text = "the counter of producer ids cannot be read or is used up; see `streamhouse inspect meta`";
+    let text =
+        "the counter of producer ids cannot be read or is used up; see `streamhouse inspect meta`";
     Failure::new(ErrorCode::Internal, text)
 }
 
@@ -76,8 +77,14 @@ mod tests {
 
     fn counter(text: Option<&str>) -> View {
         let value = text.map(|t| bytes::Bytes::from(t.to_owned()));
-        let rows = [(Key::Counter("producer-id".into()), Row { value, version: 1 })];
-        View { rows: rows.into(), scans: vec![] }
+        let rows = [(
+            Key::Counter("producer-id".into()),
+            Row { value, version: 1 },
+        )];
+        View {
+            rows: rows.into(),
+            scans: vec![],
+        }
     }
 
     #[test]
@@ -93,7 +100,11 @@ mod tests {
     fn a_counter_that_cannot_be_read_gives_no_ids() {
         for text in ["", "x", "9223372036854775807"] {
             let decided = take_block(&counter(Some(text)));
-            assert_eq!((&decided.reply[..], decided.writes.len()), (&b"null"[..], 0), "{text}");
+            assert_eq!(
+                (&decided.reply[..], decided.writes.len()),
+                (&b"null"[..], 0),
+                "{text}"
+            );
         }
     }
 
