@@ -1,4 +1,5 @@
 //! The Kafka door, told as stories.
+mod admin;
 mod away;
 mod connection;
 mod gate;
