@@ -67,7 +67,9 @@ fn result(version: i16, outcome: DeleteOutcome) -> DeletableTopicResult {
         .with_error_message(None);
     match outcome.result {
         Ok(()) => result,
-        Err(e) => result.with_error_code(code(&e)).with_error_message(why(&e)),
+        Err(e) => result
+            .with_error_code(told(version, &e))
+            .with_error_message(why(&e)),
     }
 }
 
