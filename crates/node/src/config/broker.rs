@@ -296,6 +296,6 @@ fn untyped(name: &str, synonyms: Vec<Synonym>) -> ConfigEntry {
 
 fn unknown(name: &str) -> String {
     format!(
-        "{name} is not a Kafka broker setting that means something here; docs/kafka-settings.md lists those that do"
+        "{name} is not a Kafka broker setting that means something here; docs/settings.md lists those that do"
     )
 }
