@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask test [--only NAME]... [--on TARGET]... [--bootstrap HOST:PORT]
     Installs what the tests need, starts the services, runs every test.
-    NAME    `rooms` (cargo test) or a client suite: {suites}
+    NAME    `rooms` (cargo test), `docs` (what the pages say) or a client suite: {suites}
     TARGET  what the suites speak to: {targets}
             (default: folder, s3 and pair; oracle is Apache Kafka itself)
     --bootstrap runs the suites against a server that is already there.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     process::{self, cmd, run_bounded},
     services::{Fleet, Running, Target, oracle::Oracle},
-    suites::{self, Counts, SUITES, Suite},
+    suites::{self, Counts, SUITES, Suite, docs},
     tools,
     workspace::{root, target_dir},
 };
@@ -51,6 +51,10 @@ impl Options {
         self.wants(ROOMS) && self.on.is_empty() && self.bootstrap.is_none()
     }
 
+    fn wants_docs(&self) -> bool {
+        self.wants(docs::NAME) && self.on.is_empty() && self.bootstrap.is_none()
+    }
+
     fn suites(&self) -> impl Iterator<Item = &'static Suite> {
         SUITES.iter().filter(|suite| self.wants(suite.name))
     }
@@ -70,10 +74,11 @@ impl Options {
 }
 
 fn known_name(name: &str) -> Result<String> {
-    let known = name == ROOMS || suites::names().contains(&name);
+    let known = [ROOMS, docs::NAME].contains(&name) || suites::names().contains(&name);
     ensure!(
         known,
-        "`{name}` is no test; there are {ROOMS}, {}",
+        "`{name}` is no test; there are {ROOMS}, {}, {}",
+        docs::NAME,
         suites::names().join(", ")
     );
     Ok(name.to_owned())
@@ -125,6 +130,9 @@ pub fn run(options: &Options) -> Result<()> {
         let fleet = Fleet::start(target_dir()?.join("debug/streamhouse"))?;
         if options.wants_rooms() {
             report.step(ROOMS.to_owned(), || rooms(&fleet));
+        }
+        if options.wants_docs() {
+            report.step(docs::NAME.to_owned(), || docs::run(&fleet));
         }
         for &target in options.targets() {
             with_target(&fleet, target, options, &mut report)?;

@@ -1,5 +1,6 @@
 //! The client suites: real clients in their own languages, each a program under `suites/` that takes bootstrap
 //! addresses, says what it tried, and ends with a line `N passed, N failed`.
+pub mod docs;
 pub mod franz_go;
 mod programs;
 
