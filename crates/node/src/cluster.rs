@@ -58,6 +58,30 @@ impl Cluster {
     }
 }
 
+/// The agents that clients are told of: those that serve and gave a sign of life; this one needs none. Where nobody is left (it starts,
+/// or drains alone) it is told of all the same: clients had better ask it again than lose the cluster.
+fn living(rows: Vec<(AgentId, AgentRow)>, own: AgentId, now_ms: i64) -> Vec<Agent> {
+    let told =
+        |(id, row): &(AgentId, AgentRow)| row.is_alive(now_ms) || (*id == own && row.serving);
+    let anybody = rows.iter().any(told);
+    let shown = rows.into_iter().filter(|pair| match anybody {
+        true => told(pair),
+        false => pair.0 == own,
+    });
+    let agent = |(
+        id,
+        AgentRow {
+            host, port, zone, ..
+        },
+    )| Agent {
+        id,
+        host,
+        port,
+        zone,
+    };
+    shown.map(agent).collect()
+}
+
 /// A hash of the pair (FNV-1a, then a finisher so that near ids lie far apart). Part of what agents agree on: all must compute
 /// the same.
 fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
@@ -73,7 +97,7 @@ fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
 }
 
 impl Node {
-    /// The cluster, at most a second old; older only while the store is away. This agent is always in it, once it has registered.
+    /// The cluster, at most a second old; older only while the store is away. It has an agent always, once this one has registered.
     pub async fn cluster(&self) -> Result<Arc<Cluster>, Failure> {
         let now = self.env().mono();
         let known = self.0.cluster.0.lock().clone();
@@ -110,29 +134,16 @@ impl Node {
             .await
             .map_err(storage)?;
         let now_ms = self.env().wall_ms();
-        let agents = rows.iter().filter_map(|(key, row)| {
-            let (Key::Agent(id), Some(value)) = (key, &row.value) else {
-                return None;
-            };
-            let row = AgentRow::decode(value).ok()?;
-            (row.is_alive(now_ms) || *id == self.agent()).then_some((*id, row))
-        });
-        let agents = agents.map(
-            |(
-                id,
-                AgentRow {
-                    host, port, zone, ..
-                },
-            )| Agent {
-                id,
-                host,
-                port,
-                zone,
-            },
-        );
+        let agents = rows
+            .iter()
+            .filter_map(|(key, row)| match (key, &row.value) {
+                (Key::Agent(id), Some(value)) => Some((*id, AgentRow::decode(value).ok()?)),
+                _ => None,
+            });
+        let agents = living(agents.collect(), self.agent(), now_ms);
         Ok(Cluster {
             id: id.unwrap_or_default(),
-            agents: agents.collect(),
+            agents,
         })
     }
 }
@@ -154,6 +165,30 @@ mod tests {
             id: String::new(),
             agents: (0..).zip(zones).map(agent).collect(),
         }
+    }
+
+    #[test]
+    fn an_agent_that_drains_is_told_of_only_while_there_is_no_other() {
+        let row = |serving, heartbeat_ms| AgentRow {
+            epoch: 1,
+            nonce: String::new(),
+            host: "127.0.0.1".into(),
+            port: 9092,
+            zone: None,
+            heartbeat_ms,
+            serving,
+            needs_from: (0, 0),
+        };
+        let told = |rows: [AgentRow; 2]| {
+            let rows = (0..).map(AgentId).zip(rows).collect();
+            let agents = living(rows, AgentId(0), 1_000_000);
+            Vec::from_iter(agents.into_iter().map(|a| a.id.0))
+        };
+        let (fresh, stale) = (999_000, 0);
+        assert_eq!(told([row(true, fresh), row(true, fresh)]), [0, 1]);
+        assert_eq!(told([row(true, stale), row(true, stale)]), [0]);
+        assert_eq!(told([row(false, fresh), row(true, fresh)]), [1]);
+        assert_eq!(told([row(false, fresh), row(false, fresh)]), [0]);
     }
 
     fn leaders(cluster: &Cluster, zone: Option<&str>) -> Vec<u32> {
