@@ -83,7 +83,7 @@ pub static TABLE: &[BrokerDefinition] = &[
     row("group.max.session.timeout.ms", Int, Some("1800000"), Any, ReadOnly, "The longest session timeout of a member of a classic group, milliseconds."),
     row("group.max.size", Int, Some("2147483647"), AtLeast(1), ReadOnly, "The most members of a classic group."),
     row("group.min.session.timeout.ms", Int, Some("6000"), Any, ReadOnly, "The shortest session timeout of a member of a classic group, milliseconds."),
-    row("listeners", List, None, Any, Derived, "The addresses that the server listens on."),
+    row("listeners", List, Some("PLAINTEXT://:9092"), Any, Derived, "The addresses that the server listens on."),
     row("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), ClusterWide, "Default of the topic config delete.retention.ms."),
     row("log.cleaner.max.compaction.lag.ms", Long, MAX, AtLeast(1), ClusterWide, "Default of the topic config max.compaction.lag.ms."),
     row("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Ratio, ClusterWide, "Default of the topic config min.cleanable.dirty.ratio."),
