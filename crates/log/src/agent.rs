@@ -163,3 +163,55 @@ pub async fn change_own_row(
     let entry = lane.update(plan, patience, apply).await?;
     Ok(if entry.changes.is_empty() { OwnRow::Fenced } else { OwnRow::Written })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use sh_base::ObjectId;
+    use sh_blob::keys::ObjectKey;
+    use sh_meta::MemoryStore;
+
+    use super::*;
+    use crate::test_env::test_env;
+
+    /// The first window of the life that follows a start on this store.
+    fn first_key(store: MemoryStore, env: &Env) -> String {
+        let lane = boot_lane(Arc::new(store), env);
+        let address = Address { host: "h".into(), port: 1, zone: None };
+        let begun = block_on(begin_life(&lane, env, AgentId(1), &address, Duration::from_secs(1)));
+        ObjectKey::L0(ObjectId { by: begun.unwrap().0, seq: 1 }).to_string()
+    }
+
+    /// Model: `aw_store_key`. A store that went back gives an epoch a second time.
+    #[test]
+    fn two_lives_of_one_epoch_never_share_a_key() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let (store, env) = (MemoryStore::new("one"), test_env());
+        let back = store.copy();
+        let keys = |store: &MemoryStore, back: &MemoryStore| (first_key(store.copy(), &env), first_key(back.copy(), &env));
+        let (before, after) = keys(&store, &back);
+        assert_ne!(before, after);
+        let (before, after) = crate::mutant::with("no_nonce", || keys(&store, &back));
+        assert_eq!(before, after, "nothing but the nonce tells them apart");
+    }
+
+    #[test]
+    fn a_row_may_be_forgotten_only_from_before_what_its_agent_needs() {
+        let mut row = AgentRow {
+            epoch: 3,
+            nonce: String::new(),
+            host: String::new(),
+            port: 0,
+            zone: None,
+            heartbeat_ms: 0,
+            serving: true,
+            needs_from: (2, 5),
+        };
+        let id = |epoch, seq| ObjectId { by: Incarnation { agent: AgentId(1), epoch, nonce: 9 }, seq };
+        assert!(row.may_forget(id(1, 900)) && row.may_forget(id(2, 4)));
+        assert!(!row.may_forget(id(2, 5)) && !row.may_forget(id(3, 1)));
+        row.needs_from = (0, 0);
+        assert!(!row.may_forget(id(1, 1)));
+    }
+}

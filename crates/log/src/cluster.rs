@@ -10,6 +10,8 @@ use sh_base::Env;
 use sh_blob::{BlobError, Bucket, Expect, PutIf, keys::ObjectKey};
 use sh_meta::{Decision, Identity, Key, Lane, MetaError, MetaStore, Plan, View, Write};
 
+use crate::mutant;
+
 /// What both sides say of the cluster: the object `cluster.json`, and (without the store's identity) the metadata row.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ClusterFile {
@@ -66,7 +68,7 @@ enum Judgement {
     Ours,
 }
 
-/// **Whose bucket it is**, as a table of what the bucket and the store say.
+/// **Whose bucket it is**, as a table of what the bucket and the store say (model: `aw_store_back`).
 fn judge(
     file: Option<&ClusterFile>,
     row: Option<&ClusterRow>,
@@ -80,7 +82,7 @@ fn judge(
         (Some(file), Some(row)) if file.cluster_id != row.cluster_id => {
             Err(ClusterError::OtherCluster { bucket: file.cluster_id.clone(), store: row.cluster_id.clone() })
         }
-        (Some(file), Some(row)) if file.generation != row.generation => {
+        (Some(file), Some(row)) if file.generation != row.generation && !mutant::is("no_generation") => {
             Err(ClusterError::OldStore { bucket: file.generation, store: row.generation })
         }
         (Some(_), Some(_)) => Ok(Judgement::Ours),
@@ -212,5 +214,13 @@ mod tests {
             judge(Some(&file("a", 2, 2)), Some(&row("a", 1)), &this),
         ];
         assert!(refused.iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn a_store_that_went_back_is_refused_by_its_generation_alone() {
+        let this = Identity { system: "this store".into(), timeline: 1 };
+        let look = || judge(Some(&file("a", 2, 2)), Some(&row("a", 1)), &this);
+        assert!(matches!(look(), Err(ClusterError::OldStore { .. })));
+        mutant::with("no_generation", || assert!(look().is_ok(), "no other rule notices"));
     }
 }

@@ -16,6 +16,7 @@ use sh_meta::{Decision, Key, View, Write};
 use crate::{
     agent::AgentRow,
     codec::{Malformed, Reader, put_list},
+    mutant,
     row::{
         Answer, BatchRecord, Extent, Fate, Head, Place, ProducerState, Refusal, RunAnswers, Verdict,
         check_replayed, check_sequence,
@@ -116,7 +117,8 @@ pub fn windows_of_one_update<'a>(windows: impl Iterator<Item = &'a WindowPlan>) 
 
 /// Decides a plan. A row that does not decode stops the agent rather than the partition: nothing is written.
 pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
-    if !AgentRow::is_current(view.value(&Key::Agent(plan.by.agent)), &plan.by) {
+    let current = AgentRow::is_current(view.value(&Key::Agent(plan.by.agent)), &plan.by);
+    if !current && !mutant::is("no_epoch") {
         return Ok(Decision { writes: vec![], reply: CommitReply::Fenced.encode() });
     }
     let mut state = State::new(plan, view);
@@ -127,11 +129,13 @@ pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
                 state.hold_refused(&runs);
                 fates.push(Fate::Committed(runs));
             }
-            Some(Fate::Aborted) => {
+            Some(Fate::Aborted) if !mutant::is("no_fate") => {
                 fates.push(Fate::Aborted);
-                break;
+                if !mutant::is("resubmit_late") {
+                    break;
+                }
             }
-            None => fates.push(state.window(window)?),
+            _ => fates.push(state.window(window)?),
         }
     }
     Ok(Decision { writes: state.writes(), reply: CommitReply::Fates(fates).encode() })
@@ -198,7 +202,8 @@ impl<'a> State<'a> {
         if head.deleted {
             return Ok(Answer::Refused(Refusal::TopicDeleted));
         }
-        if self.held.contains(&tp) || !may_write(&head, self.by, batch.promised) {
+        let held = self.held.contains(&tp) && !mutant::is("overtake");
+        if held || !may_write(&head, self.by, batch.promised) {
             self.held.insert(tp);
             return Ok(Answer::Again);
         }
@@ -238,7 +243,10 @@ impl<'a> State<'a> {
         let Some(producer) = batch.producer else { return Ok(Verdict::Next) };
         let state = self.producer(tp, producer.id)?;
         let check = if batch.replayed { check_replayed } else { check_sequence };
-        Ok(check(state.as_ref(), &producer, batch.records))
+        Ok(match check(state.as_ref(), &producer, batch.records) {
+            Verdict::Duplicate(_) if mutant::is("no_dup") => Verdict::Next,
+            verdict => verdict,
+        })
     }
 
     fn remember(
@@ -331,6 +339,8 @@ impl<'a> State<'a> {
 /// promised under and offsets nobody has; any other batch needs that no other agent holds one.
 fn may_write(head: &Head, by: Incarnation, promised: Option<Promise>) -> bool {
     match (promised, head.lease) {
+        (Some(_), _) if mutant::is("no_lease_fence") => true,
+        (None, _) if mutant::is("no_lease_check") => true,
         (Some(p), Some(lease)) => {
             lease.holder == by.agent && lease.epoch == p.lease_epoch && p.base_offset >= head.next_offset
         }

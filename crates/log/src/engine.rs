@@ -150,6 +150,7 @@ fn wal_report(mailbox: Mailbox, on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>) -
         let event = match outcome {
             Outcome::Synced(upto) => Event::WalSynced(upto),
             Outcome::Skipped(numbers) => Event::WalSkipped(numbers),
+            Outcome::Holds(oldest) => Event::WalHolds(oldest),
             Outcome::Failed(why) => {
                 let why = Failure::new(sh_base::ErrorCode::StorageUnavailable, why);
                 on_fatal(&why);

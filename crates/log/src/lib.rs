@@ -14,6 +14,7 @@ mod hear;
 mod hints;
 pub mod index;
 pub mod ingest;
+mod mutant;
 pub mod object;
 pub mod offsets;
 mod read;

@@ -28,6 +28,7 @@ use crate::{
     codec::Malformed,
     commit::Promise,
     ingest::{HeldLease, Restored, RestoredEntry, read_producers},
+    mutant,
     row::{Answer, Fate, Head, Lease},
     wal::{Recovered, WalBatch, WalRecord},
 };
@@ -60,6 +61,7 @@ pub fn verdict(fate: &Fate, partition: TopicPartition, ordinal: u32) -> Option<V
     let run = runs.iter().find(|run| run.partition == partition)?;
     Some(match run.answers.get(ordinal as usize)? {
         Answer::Stored { .. } | Answer::Duplicate { .. } | Answer::Refused(_) => Verdict::Finished,
+        Answer::Again if mutant::is("again_dropped") => Verdict::Finished,
         Answer::Again => Verdict::Again { replaces: false },
     })
 }
@@ -93,6 +95,7 @@ pub async fn replay(
     let fates = decide(lane, me, &ids, patience).await?;
     let mut replay = Replay::default();
     replay.restored.wal_last = recovered.last;
+    replay.restored.wal_oldest = recovered.oldest;
     for w in waiting {
         let fate = fates.get(&w.object).unwrap_or(&Fate::Aborted);
         match verdict(fate, w.batch.partition, w.ordinal) {
@@ -167,6 +170,10 @@ const FENCED: &[u8] = b"fenced";
 fn abort_undecided(view: &View, me: Incarnation, ids: &[Key]) -> Decision {
     if !AgentRow::is_current(view.value(&Key::Agent(me.agent)), &me) {
         return Decision { writes: vec![], reply: Bytes::from_static(FENCED) };
+    }
+    // A second guard beside the epoch: these mutants break a rule only where it is missing.
+    if ["look_first", "no_epoch", "reuse_key"].into_iter().any(mutant::is) {
+        return Decision::default();
     }
     let undecided = ids.iter().filter(|key| view.value(key).is_none());
     let abort = |key: &Key| Write { key: key.clone(), value: Some(Fate::Aborted.encode()), version: None };

@@ -16,6 +16,7 @@ use super::{
     machine::{Committed, Effect, Event, Machine, Restored, Sealed},
 };
 use crate::{
+    agent::{AgentRow, change_own_row},
     codec::Malformed,
     commit::{CommitPlan, CommitReply, commit},
     object::{BuiltObject, ObjectBuilder},
@@ -109,6 +110,7 @@ impl Driver {
                 Effect::TakeLease(tp) => self.take_lease(tp),
                 Effect::ReleaseLease(tp, epoch) => self.release_lease(tp, epoch),
                 Effect::AwaitFree(tp) => self.await_free(tp),
+                Effect::NeedNothingBefore(needs) => self.need_nothing_before(needs),
             }
         }
     }
@@ -165,6 +167,18 @@ impl Driver {
             await_free(&hands.store, &hands.control, &hands.env, hands.me, tp).await;
             let _ = mailbox.send(Event::Free(tp));
         });
+    }
+
+    fn need_nothing_before(&self, needs: (u32, u64)) {
+        tokio::spawn(say_what_is_needed(self.hands.clone(), needs));
+    }
+}
+
+/// Says it in the agent's row, once: what was not heard is said again when it has grown.
+async fn say_what_is_needed(hands: Hands, needs: (u32, u64)) {
+    let raise = move |row: &mut AgentRow| row.needs_from = row.needs_from.max(needs);
+    if let Err(why) = change_own_row(&hands.control, hands.me, PATIENCE, raise).await {
+        tracing::warn!(%why, "the rows of old objects are kept longer");
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) async fn try_take(
         return Ok(if foreign { LeaseTaken::Foreign } else { LeaseTaken::NotNow });
     };
     let Some(producers) = read_producers(store, tp).await? else {
+        // Kept, it would make other agents wait for a holder that does not know of it.
+        release_lease(lane, me, tp, epoch).await;
         return Ok(LeaseTaken::NotNow);
     };
     let last_used = Duration::ZERO;

@@ -4,6 +4,8 @@
 //! a new id in its place; a refused batch goes out again before anything newer of its partition; a lease is taken only when
 //! nothing of the partition is under way, and given up the same way; the WAL learns of a new id before its upload; records
 //! are finished in the WAL only when they were stored.
+mod leasing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
@@ -18,8 +20,10 @@ use super::{
     window::{Budget, Dependent, Entry, Reply, Stage, Window},
 };
 use crate::{
+    agent::age,
     api::{Ack, Append, AppendResult, Appended},
     commit::{CommitPlan, Promise, windows_of_one_update},
+    mutant,
     row::{Answer, Fate, Head, RunAnswers},
     wal::record::{WalBatch, WalRecord},
 };
@@ -34,6 +38,8 @@ pub enum Event {
     WalSynced(u64),
     /// The WAL's disk is full: these records are not in it.
     WalSkipped(Vec<u64>),
+    /// The oldest object id that the WAL's files name.
+    WalHolds(Option<ObjectId>),
     LeaseTaken(TopicPartition, LeaseTaken),
     LeaseReleased(TopicPartition),
     /// No other agent holds a lease of the partition.
@@ -65,6 +71,8 @@ pub enum Effect {
     ReleaseLease(TopicPartition, u64),
     /// Say that the partition is wanted, and wait until no other agent holds its lease.
     AwaitFree(TopicPartition),
+    /// Of this agent's ids nothing before this (epoch, seq) is needed any more.
+    NeedNothingBefore((u32, u64)),
 }
 
 /// A closed window, ready to become an object.
@@ -90,6 +98,8 @@ pub struct Restored {
     pub leases: BTreeMap<TopicPartition, HeldLease>,
     /// The newest number of the WAL.
     pub wal_last: u64,
+    /// The oldest object id that its files name.
+    pub wal_oldest: Option<ObjectId>,
 }
 
 pub struct RestoredEntry {
@@ -117,10 +127,13 @@ pub struct Machine {
     acks: VecDeque<(u64, Reply, Appended)>,
     wal_last: u64,
     wal_synced: u64,
+    wal_oldest: Option<ObjectId>,
     wal_bytes: u64,
     wal_sizes: HashMap<u64, u64>,
     put_time: Duration,
     next_sweep: Duration,
+    needs_said: (u32, u64),
+    next_needs: Duration,
     draining: bool,
     dead: Option<Failure>,
     effects: Vec<Effect>,
@@ -128,6 +141,8 @@ pub struct Machine {
 
 /// How often idle leases and forgotten partitions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often it is said which ids are needed: each time the agent's row is written, for which commits wait a moment.
+const NEEDS_EVERY: Duration = Duration::from_secs(60);
 
 impl Machine {
     pub fn new(cfg: IngestConfig, me: Incarnation, restored: Restored, now: Duration, now_ms: i64) -> Machine {
@@ -144,10 +159,13 @@ impl Machine {
             acks: VecDeque::new(),
             wal_last: restored.wal_last,
             wal_synced: restored.wal_last,
+            wal_oldest: restored.wal_oldest,
             wal_bytes: 0,
             wal_sizes: HashMap::new(),
             put_time: Duration::ZERO,
             next_sweep: now + SWEEP_EVERY,
+            needs_said: (0, 0),
+            next_needs: now,
             draining: false,
             dead: None,
             effects: Vec::new(),
@@ -163,6 +181,7 @@ impl Machine {
             Event::Committed(committed) => self.committed(now, now_ms, committed),
             Event::WalSynced(upto) => self.wal_synced(upto),
             Event::WalSkipped(numbers) => self.wal_skipped(&numbers),
+            Event::WalHolds(oldest) => self.wal_oldest = oldest,
             Event::LeaseTaken(tp, lease) => self.lease_taken(now, now_ms, tp, lease),
             Event::LeaseReleased(tp) | Event::Free(tp) => self.lease_over(now, now_ms, tp),
             Event::Head(tp, head) => self.head(now, tp, &head),
@@ -180,6 +199,7 @@ impl Machine {
         if self.next_sweep <= now {
             self.next_sweep = now + SWEEP_EVERY;
             self.sweep(now);
+            self.say_what_is_needed(now);
         }
     }
 
@@ -193,8 +213,11 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
-    /// Nothing is under way, and no lease is held.
+    /// Nothing is under way, and no lease is held; or nothing will ever end, because the agent must stop.
     pub fn is_drained(&self) -> bool {
+        if self.dead.is_some() {
+            return true;
+        }
         let at_rest = |p: &Part| {
             p.pending == 0 && p.redo.is_empty() && p.parked.is_empty() && matches!(p.lease, LeaseState::None)
         };
@@ -287,6 +310,9 @@ impl Machine {
             self.acks.push_back((number, reply, lease.appended(promise.base_offset, false)));
         }
         self.effects.push(Effect::Wal(number, WalRecord::Batch(record)));
+        if mutant::is("ack_before_fsync") {
+            self.wal_synced(number);
+        }
     }
 
     /// **An answer that was decided ahead of commits is not heard before them**: a duplicate's original may still be lost.
@@ -394,6 +420,10 @@ impl Machine {
         if let Some(window) = self.windows.iter_mut().find(|w| w.id == id) {
             window.stage = Stage::Stored;
             window.starts = starts;
+            if mutant::is("trim_early") {
+                let numbers = window.entries.iter().filter_map(|e| e.wal);
+                self.effects.extend(numbers.map(Effect::WalFinish));
+            }
         }
     }
 
@@ -431,6 +461,11 @@ impl Machine {
     fn commit_what_is_ready(&mut self, now_ms: i64) {
         if self.committing || self.dead.is_some() {
             return;
+        }
+        if mutant::is("order")
+            && let Some(i) = self.windows.iter().position(|w| w.stage == Stage::Stored)
+        {
+            self.windows.swap(0, i);
         }
         let stored = self.windows.iter().take_while(|w| w.stage == Stage::Stored);
         let mut windows: Vec<_> = stored.map(Window::plan).collect();
@@ -523,12 +558,16 @@ impl Machine {
         window.stage = Stage::Closed;
         let moved = moved_records(window);
         self.move_in_wal(0, moved);
+        if mutant::is("resubmit_late") {
+            let closed = self.windows.iter().take_while(|w| w.stage != Stage::Open).count();
+            self.windows.make_contiguous()[..closed].rotate_left(1);
+        }
         self.upload_what_is_ready();
     }
 
     /// Tells the WAL that records go out under another id; the upload of that id waits for the sync.
     fn move_in_wal(&mut self, index: usize, batches: Vec<(u64, u32)>) {
-        if batches.is_empty() {
+        if batches.is_empty() || mutant::is("no_chain") {
             return;
         }
         self.wal_last += 1;
@@ -537,124 +576,19 @@ impl Machine {
         self.effects.push(Effect::Wal(self.wal_last, WalRecord::Moved { to: window.id, batches }));
     }
 
-    // Leases.
-
-    /// Nothing of the partition is under way: what waited for that may happen.
-    fn settle(&mut self, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp).filter(|p| p.pending == 0) else { return };
-        match part.lease {
-            LeaseState::Wanted => {
-                part.lease = LeaseState::Taking;
-                self.effects.push(Effect::TakeLease(tp));
-            }
-            LeaseState::GivingUp(epoch) => {
-                part.lease = LeaseState::Releasing;
-                self.effects.push(Effect::ReleaseLease(tp, epoch));
-            }
-            _ => {}
-        }
+    /// **An id is needed while a commit may still ask for its fate, or a replay of the WAL's files** (model: `Done`): whether
+    /// its batches are finished counts for nothing before their file is gone.
+    fn needs_from(&self) -> (u32, u64) {
+        let ids = self.windows.iter().map(|w| w.id).chain(self.wal_oldest);
+        ids.map(age).min().unwrap_or((self.me.epoch, self.next_seq))
     }
 
-    /// After a commit or a change of lease: refused entries first, then the parked ones, as far as it goes.
-    fn resume(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
-        self.settle(tp);
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        if !matches!(part.lease, LeaseState::None | LeaseState::Held(_)) {
-            return;
+    fn say_what_is_needed(&mut self, now: Duration) {
+        let needs = self.needs_from();
+        if needs > self.needs_said && self.next_needs <= now {
+            (self.needs_said, self.next_needs) = (needs, now + NEEDS_EVERY);
+            self.effects.push(Effect::NeedNothingBefore(needs));
         }
-        if !part.redo.is_empty() {
-            if part.pending > 0 {
-                return;
-            }
-            let redo = std::mem::take(&mut part.redo);
-            self.redo(now, redo);
-        }
-        self.unpark(now, now_ms, tp);
-    }
-
-    /// Refused entries in a new window of their own ids (model: `Redo`): at their own offsets while the lease is still ours.
-    fn redo(&mut self, now: Duration, entries: VecDeque<Entry>) {
-        for entry in entries {
-            let (wal, replaces) = (entry.wal, entry.replaces);
-            let (index, ordinal) = self.put(now, entry);
-            let replaced = &mut self.windows[index].replaces;
-            replaced.extend(replaces.filter(|id| !replaced.contains(id)));
-            self.move_in_wal(index, wal.map(|number| (number, ordinal)).into_iter().collect());
-        }
-    }
-
-    fn unpark(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
-        while let Some(part) = self.parts.get_mut(&tp)
-            && !part.is_blocked()
-            && let Some(entry) = part.parked.pop_front()
-        {
-            self.place(now, now_ms, entry);
-        }
-    }
-
-    fn lease_taken(&mut self, now: Duration, now_ms: i64, tp: TopicPartition, taken: LeaseTaken) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        match taken {
-            LeaseTaken::Held(lease) => part.lease = LeaseState::Held(HeldLease { last_used: now, ..lease }),
-            LeaseTaken::NotNow => {
-                part.lease = LeaseState::None;
-                part.pause_until = now + self.cfg.lease_pause;
-            }
-            LeaseTaken::Foreign => {
-                part.lease = LeaseState::Foreign;
-                self.effects.push(Effect::AwaitFree(tp));
-            }
-        }
-        self.resume(now, now_ms, tp);
-        if self.draining {
-            self.give_up(now, tp);
-        }
-    }
-
-    /// The lease was given up, or the other agent's is over: for a while nobody here takes one, so that two writers of a
-    /// partition do not pass it to and fro.
-    fn lease_over(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        let foreign = matches!(part.lease, LeaseState::Foreign);
-        if foreign || matches!(part.lease, LeaseState::Releasing) {
-            part.lease = LeaseState::None;
-            if foreign {
-                part.pause_until = now + self.cfg.lease_pause;
-            }
-            self.resume(now, now_ms, tp);
-        }
-    }
-
-    /// Somebody else wants a partition whose lease is ours.
-    fn head(&mut self, now: Duration, tp: TopicPartition, head: &Head) {
-        if let Some(lease) = self.parts.get_mut(&tp).and_then(Part::held) {
-            lease.log_start = head.log_start;
-            if head.wanted {
-                self.give_up(now, tp);
-                if let Some(part) = self.parts.get_mut(&tp) {
-                    part.pause_until = now + self.cfg.lease_pause;
-                }
-            }
-        }
-    }
-
-    /// **A lease ends when what was assigned under it is committed** (model: `Release`).
-    fn give_up(&mut self, now: Duration, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        let Some(epoch) = part.held().map(|l| l.epoch) else { return };
-        part.lease = LeaseState::GivingUp(epoch);
-        if part.pending > 0 {
-            self.close(now);
-        }
-        self.settle(tp);
-    }
-
-    /// Gives idle leases up and forgets partitions that nothing is known of.
-    fn sweep(&mut self, now: Duration) {
-        let idle = |p: &Part| matches!(&p.lease, LeaseState::Held(l) if p.pending == 0 && l.last_used + self.cfg.lease_idle < now);
-        let over: Vec<_> = self.parts.iter().filter(|(_, p)| idle(p)).map(|(tp, _)| *tp).collect();
-        over.into_iter().for_each(|tp| self.give_up(now, tp));
-        self.parts.retain(|_, p| !p.is_idle(now));
     }
 
     // Beginning and end.

@@ -6,21 +6,29 @@
 //!
 //! ```text
 //! file:   | "SHWL" | version u32 | records... | end mark, once another file follows |
-//! record: | len u32 | crc u32 | number u64, kind u8, fields |      crc and len of what follows them
+//! record: | len u32 | crc u32 | number u64, into u32, kind u8, fields |      crc and len of what follows them
 //! end:    | 0xffffffff |
 //! ```
+//! `into` is how far into its write a record begins. A write begins when the one before it is synced.
+//!
 //! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
-//! of the newest file; anywhere else it is damage, and is reported.
+//! of the newest file, with no record of a later write behind it; anywhere else it is damage, and is reported.
+pub(crate) mod files;
 pub mod record;
 mod read;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
 };
+
+use sh_base::ObjectId;
 
 pub use read::{inspect, read_all};
 pub use record::{WalBatch, WalRecord};
@@ -58,9 +66,15 @@ pub enum Outcome {
     /// The disk is full: these batch records are not in the WAL, and their batches must be acknowledged as durable instead.
     /// ([`WalRecord::Moved`] is never skipped: it waits for space.)
     Skipped(Vec<u64>),
+    /// The oldest object id that the files name is now this one: a replay may ask what became of it. Reported before the
+    /// `Synced` of the record that names it, and after the file that did is gone.
+    Holds(Option<ObjectId>),
     /// The disk failed, and the process must stop.
     Failed(String),
 }
+
+/// Makes a file of so many allocated bytes under a name that recovery does not read.
+type Prepare = Arc<dyn Fn(&Path, u64) -> io::Result<File> + Send + Sync>;
 
 /// Handle of the writer thread.
 pub struct Wal {
@@ -79,6 +93,8 @@ pub struct Recovered {
     pub records: Vec<(u64, WalRecord)>,
     /// The newest number.
     pub last: u64,
+    /// The oldest object id that a record names.
+    pub oldest: Option<ObjectId>,
 }
 
 impl Wal {
@@ -87,10 +103,19 @@ impl Wal {
         cfg: WalConfig,
         report: impl Fn(Outcome) + Send + 'static,
     ) -> Result<(Wal, Recovered), WalError> {
+        Wal::open_on(cfg, report, Arc::new(segment::prepare))
+    }
+
+    /// Opens it on a disk of a test's making: `prepare` makes its files.
+    fn open_on(
+        cfg: WalConfig,
+        report: impl Fn(Outcome) + Send + 'static,
+        prepare: Prepare,
+    ) -> Result<(Wal, Recovered), WalError> {
         std::fs::create_dir_all(&cfg.dir).map_err(|e| WalError::io(&cfg.dir, e))?;
-        let (recovered, segments) = read::recover(&cfg.dir)?;
+        let (recovered, files) = read::recover(&cfg.dir)?;
         let (orders, inbox) = mpsc::channel();
-        let writer = writer::Writer::new(cfg, segments, Box::new(report));
+        let writer = writer::Writer::new(cfg, files, Box::new(report), prepare);
         let dir = writer.dir().to_owned();
         let thread = std::thread::Builder::new().name("wal".into());
         thread.spawn(move || writer.run(&inbox)).map_err(|e| WalError::io(&dir, e))?;

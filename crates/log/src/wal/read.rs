@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::{
     Recovered, WalError,
-    record::{self, END_MARK, FRAME_BYTES, WalRecord},
-    segment::{self, Segment},
+    files::{Files, Segment},
+    record::{self, END_MARK, FRAME_BYTES, Numbered, WalRecord},
+    segment,
 };
 
 /// One file, as far as it can be read.
@@ -17,7 +18,15 @@ struct Scan {
     records: Vec<(u64, WalRecord)>,
     /// Where reading ended.
     end: u64,
-    sealed: bool,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Sealed,
+    /// Behind its last whole record there is nothing that was ever synced.
+    Open,
+    Damaged,
 }
 
 /// The WAL files of a folder, oldest first.
@@ -35,26 +44,39 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
 }
 
 /// Reads everything, seals the newest file behind its last whole record, and says what each file holds.
-pub(super) fn recover(dir: &Path) -> Result<(Recovered, Vec<Segment>), WalError> {
+pub(super) fn recover(dir: &Path) -> Result<(Recovered, Files), WalError> {
     let (mut recovered, mut segments) = (Recovered::default(), Vec::new());
     let paths = files(dir)?;
     for (i, path) in paths.iter().enumerate() {
         let scan = scan(path)?;
-        if !scan.sealed {
-            if i + 1 < paths.len() {
-                return Err(WalError::Damaged { path: path.clone(), at: scan.end });
-            }
-            segment::seal(path, scan.end).map_err(|e| WalError::io(path, e))?;
-            if scan.end == 0 {
-                continue;
-            }
+        let newest = i + 1 == paths.len();
+        if scan.state == State::Damaged || (scan.state == State::Open && !newest) {
+            return Err(WalError::Damaged { path: path.clone(), at: scan.end });
         }
-        let numbers = scan.records.iter().filter(|(_, r)| matches!(r, WalRecord::Batch(_)));
-        segments.push(Segment::sealed(path.clone(), numbers.map(|(n, _)| *n).collect()));
-        recovered.records.extend(scan.records);
+        if let Some(segment) = keep(path, &scan).map_err(|e| WalError::io(path, e))? {
+            segments.push(segment);
+            recovered.records.extend(scan.records);
+        }
     }
     recovered.last = recovered.records.last().map_or(0, |(n, _)| *n);
-    Ok((recovered, segments))
+    let files = Files::sealed(segments);
+    recovered.oldest = files.oldest_object();
+    Ok((recovered, files))
+}
+
+/// SUBTLE: a file without a record must not stay. The next file is named after the next record, and so might be this one: it
+/// would be trimmed as the old file that it was.
+fn keep(path: &Path, scan: &Scan) -> std::io::Result<Option<Segment>> {
+    if scan.records.is_empty() {
+        segment::remove(path)?;
+        return Ok(None);
+    }
+    if scan.state == State::Open {
+        segment::seal(path, scan.end)?;
+    }
+    let mut segment = Segment::new(path.to_owned());
+    scan.records.iter().for_each(|(number, record)| segment.add(*number, record));
+    Ok(Some(segment))
 }
 
 /// All records of a folder's files that can be read, without changing anything.
@@ -71,7 +93,11 @@ pub fn inspect(dir: &Path) -> Result<Vec<String>, WalError> {
     let mut lines = Vec::new();
     for path in files(dir)? {
         let scan = scan(&path)?;
-        let state = if scan.sealed { "sealed" } else { "open" };
+        let state = match scan.state {
+            State::Sealed => "sealed",
+            State::Open => "open",
+            State::Damaged => "damaged",
+        };
         lines.push(format!("{} ({state}, {} bytes used)", path.display(), scan.end));
         lines.extend(scan.records.iter().map(|(number, record)| describe(*number, record)));
     }
@@ -98,45 +124,64 @@ fn describe(number: u64, record: &WalRecord) -> String {
 
 fn scan(path: &Path) -> Result<Scan, WalError> {
     let bytes = Bytes::from(fs::read(path).map_err(|e| WalError::io(path, e))?);
-    let mut scan = Scan { records: Vec::new(), end: 0, sealed: false };
+    let mut scan = Scan { records: Vec::new(), end: 0, state: State::Damaged };
     if !bytes.starts_with(&segment::header()) {
-        // A file that was being made: nothing was ever acknowledged from it.
+        // A file gets its name when its header is synced.
         return Ok(scan);
     }
     let mut at = segment::header().len();
-    scan.end = at as u64;
-    while let Some(step) = next(&bytes, at) {
-        match step {
-            Step::Record(number, record, end) => {
-                scan.records.push((number, record));
-                at = end;
-                scan.end = at as u64;
-            }
-            Step::End => {
-                scan.sealed = true;
-                break;
-            }
-        }
+    while let Some((Numbered { number, record, .. }, end)) = next(&bytes, at) {
+        scan.records.push((number, record));
+        at = end;
     }
+    scan.end = at as u64;
+    scan.state = what_follows(&bytes, at);
     Ok(scan)
 }
 
-enum Step {
-    Record(u64, WalRecord, usize),
-    End,
+/// What lies where no whole record does. **A record of a later write proves that the one which cannot be read was synced**: a
+/// write begins when the one before it is on the disk.
+fn what_follows(bytes: &Bytes, torn: usize) -> State {
+    let end_mark = END_MARK.to_be_bytes();
+    if bytes.get(torn..torn + end_mark.len()) == Some(&end_mark[..]) {
+        return State::Sealed;
+    }
+    let of_a_later_write = |at| {
+        may_be_of_a_later_write(bytes, at, torn)
+            && next(bytes, at).is_some_and(|(found, _)| at.saturating_sub(found.into as usize) > torn)
+    };
+    match (torn + 1..end_of_writing(bytes)).any(of_a_later_write) {
+        true => State::Damaged,
+        false => State::Open,
+    }
 }
 
-/// The record at `at`, or `None` where there is no whole one.
-fn next(bytes: &Bytes, at: usize) -> Option<Step> {
+/// Where the zeros begin that the file was made of: nothing was written there. Whole chunks, as looking at each byte of a
+/// preallocated file would hold up every start.
+fn end_of_writing(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let is_zero = |chunk: &&[u8]| *chunk == &ZEROS[..chunk.len()];
+    let zeros: usize = bytes.rchunks(ZEROS.len()).take_while(is_zero).map(<[u8]>::len).sum();
+    bytes.len() - zeros
+}
+
+/// What can be told before the CRC of everything behind it is computed: the bytes of a torn write hold many lengths.
+fn may_be_of_a_later_write(bytes: &[u8], at: usize, torn: usize) -> bool {
+    let into_at = at + FRAME_BYTES + size_of::<u64>();
+    let into = bytes.get(into_at..into_at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    into.is_some_and(|into| at.saturating_sub(into as usize) > torn)
+}
+
+/// The record at `at` and where it ends, or `None` where there is no whole one.
+fn next(bytes: &Bytes, at: usize) -> Option<(Numbered, usize)> {
     let len = u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
-    if len == END_MARK {
-        return Some(Step::End);
-    }
-    let crc = u32::from_be_bytes(bytes.get(at + 4..at + 8)?.try_into().ok()?);
     let (start, end) = (at + FRAME_BYTES, (at + FRAME_BYTES).checked_add(len as usize)?);
-    if len == 0 || end > bytes.len() || crc32c::crc32c(&bytes[start..end]) != crc {
+    if len == 0 || end > bytes.len() {
         return None;
     }
-    let (number, record) = record::decode(&bytes.slice(start..end))?;
-    Some(Step::Record(number, record, end))
+    let crc = u32::from_be_bytes(bytes.get(at + 4..at + 8)?.try_into().ok()?);
+    if crc32c::crc32c(&bytes[start..end]) != crc {
+        return None;
+    }
+    Some((record::decode(&bytes.slice(start..end))?, end))
 }

@@ -40,9 +40,10 @@ pub(super) const FRAME_BYTES: usize = 8;
 /// In place of a length: the file ends here.
 pub(super) const END_MARK: u32 = u32::MAX;
 
-/// A record as it is written: everything but a batch's own bytes, and those.
-pub(super) fn encode(number: u64, record: &WalRecord) -> (Vec<u8>, Bytes) {
+/// A record as it is written: everything but a batch's own bytes, and those. `into` is where in its write it begins.
+pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> (Vec<u8>, Bytes) {
     let mut body = number.to_be_bytes().to_vec();
+    body.extend(into.to_be_bytes());
     let payload = match record {
         WalRecord::Batch(b) => {
             body.push(BATCH);
@@ -72,10 +73,17 @@ pub(super) fn encode(number: u64, record: &WalRecord) -> (Vec<u8>, Bytes) {
     (head, payload)
 }
 
+/// A record as it was read.
+pub(super) struct Numbered {
+    pub number: u64,
+    pub into: u32,
+    pub record: WalRecord,
+}
+
 /// Reads the body of a record whose CRC was right.
-pub(super) fn decode(body: &Bytes) -> Option<(u64, WalRecord)> {
+pub(super) fn decode(body: &Bytes) -> Option<Numbered> {
     let mut r = Reader(body);
-    let number = r.u64()?;
+    let (number, into) = (r.u64()?, r.u32()?);
     let record = match r.u8()? {
         BATCH => {
             let object = read_object_id(&mut r)?;
@@ -94,5 +102,5 @@ pub(super) fn decode(body: &Bytes) -> Option<(u64, WalRecord)> {
         }
         _ => return None,
     };
-    Some((number, record))
+    Some(Numbered { number, into, record })
 }

@@ -1,10 +1,9 @@
 //! One WAL file.
 use std::{
-    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Seek, SeekFrom, Write},
     os::fd::AsRawFd,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::record::END_MARK;
@@ -20,23 +19,8 @@ pub(super) fn header() -> [u8; 8] {
     header
 }
 
-/// A file that exists, and the batch records in it that are still needed.
-pub(super) struct Segment {
-    pub path: PathBuf,
-    pub needed: BTreeSet<u64>,
-}
-
-impl Segment {
-    pub fn sealed(path: PathBuf, needed: BTreeSet<u64>) -> Segment {
-        Segment { path, needed }
-    }
-}
-
 /// Cuts a file behind its last whole record and marks its end.
 pub(super) fn seal(path: &Path, end: u64) -> io::Result<()> {
-    if end == 0 {
-        return fs::remove_file(path);
-    }
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
     file.seek(SeekFrom::Start(end))?;
@@ -82,6 +66,14 @@ pub(super) fn write_all_vectored(file: &mut File, slices: &[&[u8]]) -> io::Resul
         }
     }
     Ok(())
+}
+
+/// Removes a file for good: it does not come back after a power failure.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => path.parent().map_or(Ok(()), sync_dir),
+    }
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! The writer thread: one owner of the files.
 use std::{
-    collections::{BTreeSet, VecDeque},
     fs::{self, File},
-    io,
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError},
     thread::JoinHandle,
@@ -10,10 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use sh_base::ObjectId;
+
 use super::{
-    Order, Outcome, WalConfig,
+    Order, Outcome, Prepare, WalConfig,
+    files::Files,
     record::{self, END_MARK, WalRecord},
-    segment::{self, Segment},
+    segment,
 };
 
 /// Bytes of one gathered write; more would only make its fsync longer.
@@ -25,12 +28,16 @@ type Report = Box<dyn Fn(Outcome) + Send>;
 
 pub(super) struct Writer {
     cfg: WalConfig,
-    /// Oldest first; the last one is being written if `current` is set.
-    segments: VecDeque<Segment>,
+    files: Files,
     current: Option<Current>,
     /// The next file, being made ahead.
     next: Option<JoinHandle<io::Result<File>>>,
+    prepare: Prepare,
     report: Report,
+    /// What was last reported as [`Outcome::Holds`].
+    holds: Option<ObjectId>,
+    /// A finished file could not be removed, and that was said.
+    stuck: bool,
 }
 
 struct Current {
@@ -48,8 +55,9 @@ struct Group {
 }
 
 impl Writer {
-    pub fn new(cfg: WalConfig, segments: Vec<Segment>, report: Report) -> Writer {
-        Writer { cfg, segments: segments.into(), current: None, next: None, report }
+    pub fn new(cfg: WalConfig, files: Files, report: Report, prepare: Prepare) -> Writer {
+        let holds = files.oldest_object();
+        Writer { cfg, files, current: None, next: None, prepare, report, holds, stuck: false }
     }
 
     pub fn dir(&self) -> &Path {
@@ -90,32 +98,34 @@ impl Writer {
     fn take(&mut self, order: Order, group: &mut Group) {
         match order {
             Order::Append(number, record) => group.push(number, record),
-            Order::Finish(number) => {
-                for segment in &mut self.segments {
-                    if segment.needed.remove(&number) {
-                        return;
-                    }
-                }
-            }
+            Order::Finish(number) => self.files.finish(number),
         }
     }
 
-    /// **Files go oldest first**: a later file may say where the batches of an older one went.
+    /// Removes what is needed no more. A file that cannot be removed keeps its ids needed, and those of the files after it.
     fn trim(&mut self) {
-        let keep = usize::from(self.current.is_some());
-        while self.segments.len() > keep
-            && self.segments.front().is_some_and(|s| s.needed.is_empty())
-            && let Some(segment) = self.segments.pop_front()
-        {
-            if let Err(error) = fs::remove_file(&segment.path) {
-                tracing::warn!(path = %segment.path.display(), %error, "a finished WAL file stays");
+        while let Some(path) = self.files.first_to_go() {
+            if let Err(error) = segment::remove(path) {
+                if !std::mem::replace(&mut self.stuck, true) {
+                    tracing::warn!(path = %path.display(), %error, "a finished WAL file stays");
+                }
+                break;
             }
+            self.files.forget_first();
+        }
+        self.tell_what_it_holds();
+    }
+
+    fn tell_what_it_holds(&mut self) {
+        let holds = self.files.oldest_object();
+        if std::mem::replace(&mut self.holds, holds) != holds {
+            (self.report)(Outcome::Holds(holds));
         }
     }
 
     fn write(&mut self, mut group: Group, inbox: &Receiver<Order>) -> io::Result<()> {
         let mut upto = group.last();
-        while let Err(error) = self.make_room(&group) {
+        while let Err(error) = self.make_room(&group).and_then(|()| self.append(&group)) {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }
@@ -126,7 +136,7 @@ impl Writer {
                 return Ok(());
             }
         }
-        self.append(&group)?;
+        self.tell_what_it_holds();
         (self.report)(Outcome::Synced(upto));
         Ok(())
     }
@@ -154,40 +164,54 @@ impl Writer {
         rest
     }
 
+    /// One write and one sync. A write that finds no space although it was allocated (some file systems cannot) is undone; a
+    /// sync that fails is final, whatever it says.
     fn append(&mut self, group: &Group) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
         let slices: Vec<&[u8]> =
             group.encoded.iter().flat_map(|(head, payload)| [&head[..], &payload[..]]).collect();
-        segment::write_all_vectored(&mut current.file, &slices)?;
-        current.file.sync_data()?;
-        current.used += group.bytes as u64;
-        let numbers = group.records.iter().filter(|(_, r)| matches!(r, WalRecord::Batch(_)));
-        if let Some(segment) = self.segments.back_mut() {
-            segment.needed.extend(numbers.map(|(n, _)| *n));
+        if let Err(error) = segment::write_all_vectored(&mut current.file, &slices) {
+            current.rewind()?;
+            return Err(error);
         }
+        current.file.sync_data().map_err(io::Error::other)?;
+        current.used += group.bytes as u64;
+        group.records.iter().for_each(|(number, record)| self.files.add(*number, record));
         Ok(())
     }
 
     /// Makes sure that the current file takes the group and an end mark after it.
     fn make_room(&mut self, group: &Group) -> io::Result<()> {
-        let mark = END_MARK.to_be_bytes();
-        let wanted = (group.bytes + mark.len()) as u64;
+        let wanted = (group.bytes + size_of_val(&END_MARK)) as u64;
         if self.current.as_ref().is_some_and(|c| c.used + wanted <= c.size) {
             return Ok(());
         }
-        let size = self.cfg.file_bytes.max(wanted + segment::header().len() as u64);
-        let file = self.next_file(size)?;
-        if let Some(mut old) = self.current.take() {
-            segment::write_all_vectored(&mut old.file, &[&mark])?;
-            old.file.sync_data()?;
+        let least = wanted + segment::header().len() as u64;
+        let mut size = self.cfg.file_bytes.max(least);
+        let file = self.next_file(size).or_else(|error| {
+            // Moves cannot wait for others to make space: they are what others wait for.
+            let full = error.kind() == io::ErrorKind::StorageFull && group.is_moves();
+            size = if full { least } else { return Err(error) };
+            (self.prepare)(&self.prepared_path(), size)
+        })?;
+        if let Some(old) = &self.current {
+            old.file.write_all_at(&END_MARK.to_be_bytes(), old.used)?;
+            old.file.sync_data().map_err(io::Error::other)?;
         }
+        self.current = None;
+        self.begin_file(file, size, group).map_err(io::Error::other)?;
+        self.prepare_ahead();
+        Ok(())
+    }
+
+    /// Gives a prepared file its name: from now on recovery reads it.
+    fn begin_file(&mut self, file: File, size: u64, group: &Group) -> io::Result<()> {
         let first = group.records.first().map_or(0, |(n, _)| *n);
         let path = self.cfg.dir.join(format!("{first:020}.wal"));
         fs::rename(self.prepared_path(), &path)?;
         segment::sync_dir(&self.cfg.dir)?;
-        self.segments.push_back(Segment::sealed(path, BTreeSet::new()));
+        self.files.begin(path);
         self.current = Some(Current { file, used: segment::header().len() as u64, size });
-        self.prepare_ahead();
         Ok(())
     }
 
@@ -199,24 +223,38 @@ impl Writer {
         let ahead = self.next.take().and_then(|thread| thread.join().ok());
         match ahead {
             Some(Ok(file)) if size == self.cfg.file_bytes => Ok(file),
-            _ => segment::prepare(&self.prepared_path(), size),
+            _ => (self.prepare)(&self.prepared_path(), size),
         }
     }
 
     fn prepare_ahead(&mut self) {
-        let (path, bytes) = (self.prepared_path(), self.cfg.file_bytes);
+        let (path, bytes, prepare) = (self.prepared_path(), self.cfg.file_bytes, self.prepare.clone());
         let thread = std::thread::Builder::new().name("wal-ahead".into());
-        self.next = thread.spawn(move || segment::prepare(&path, bytes)).ok();
+        self.next = thread.spawn(move || prepare(&path, bytes)).ok();
+    }
+}
+
+impl Current {
+    /// Back to behind the last record that was synced.
+    fn rewind(&mut self) -> io::Result<()> {
+        self.file.set_len(self.used).map_err(io::Error::other)?;
+        self.file.seek(SeekFrom::Start(self.used)).map_err(io::Error::other)?;
+        Ok(())
     }
 }
 
 impl Group {
+    fn is_moves(&self) -> bool {
+        self.records.iter().all(|(_, r)| matches!(r, WalRecord::Moved { .. }))
+    }
+
     fn last(&self) -> u64 {
         self.records.last().map_or(0, |(n, _)| *n)
     }
 
     fn push(&mut self, number: u64, record: WalRecord) {
-        let (head, payload) = record::encode(number, &record);
+        let into = u32::try_from(self.bytes).unwrap_or(u32::MAX);
+        let (head, payload) = record::encode(number, into, &record);
         self.bytes += head.len() + payload.len();
         self.encoded.push((head, payload));
         self.records.push((number, record));
