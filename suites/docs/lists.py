@@ -1,4 +1,5 @@
-"""The lists in the pages that follow from the code: settings, broker and topic configs, API versions, differences, metrics.
+"""The lists in the pages that follow from the code: settings, broker and topic configs, API versions, differences, metrics,
+and the functions that ARCHITECTURE.md names.
 
 A list stands between `<!-- list: NAME -->` and `<!-- end -->`. A list that is not what the code says is a failure.
 """
@@ -38,7 +39,7 @@ def settings(_root, binaries):
     command = [binaries / "streamhouse", "serve", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True, env={"COLUMNS": "100"}).stdout
     rows = []
-    for option in re.split(r"\n\s+(?=-)", text.split("Options:", 1)[1])[0:]:
+    for option in re.split(r"\n\s+(?=-)", text.split("Options:", 1)[1]):
         words = " ".join(option.split())
         flag = re.match(r"--([\w-]+) \[?<([^>]+)>\]? (.*)", words)
         if flag:

@@ -134,7 +134,7 @@ class Page:
         http = re.search(r"--http (\S+)", text).group(1)
         log = open(self.folder / f"server-{len(self.servers)}.log", "w+")
         server = subprocess.Popen(
-            ["bash", "-c", "exec " + text.strip()],
+            ["bash", "-c", "exec env " + text.strip()],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ cargo xtask test [--only NAME]... [--on TARGET]... [--bootstrap HOST:PORT]
     Installs what the tests need, starts the services, runs every test.
     NAME    `rooms` (cargo test), `docs` (what the pages say) or a client suite: {suites}
     TARGET  what the suites speak to: {targets}
-            (default: folder, s3 and pair; oracle is Apache Kafka itself)
+            (default: folder and pair; oracle is Apache Kafka itself)
     --bootstrap runs the suites against a server that is already there.
 cargo xtask tidy     Checks the rules of the house that a compiler does not.
 cargo xtask audit    Checks licences, sources and double versions of the dependencies.

@@ -47,19 +47,17 @@ pub fn run(bootstrap: &str) -> Result<Counts> {
     let names: Vec<&str> = must_pass(&list).collect();
     let mut outcomes = BTreeMap::new();
     let mut said = Vec::new();
-    let status = run_bounded(&test_command(bootstrap, &names)?, LIMIT, |line| {
+    run_bounded(&test_command(bootstrap, &names)?, LIMIT, |line| {
         said.push(line.to_owned());
-        if let Some((name, passed)) = outcome(line) {
-            println!("  {} {name}", if passed { "ok  " } else { "FAIL" });
+        if let Some((name, passed, time)) = outcome(line) {
+            println!("  {} {name} {time}", if passed { "ok  " } else { "FAIL" });
             outcomes.insert(name.to_owned(), passed);
         }
     })?;
     let counts = count(&names, &outcomes);
-    if counts.failed > 0 || !status.success() {
-        let log = tools_dir()?.join("kgo.log");
-        fs::write(&log, said.join("\n"))?;
-        println!("  what the tests said is in {}", log.display());
-    }
+    let log = tools_dir()?.join("kgo.log");
+    fs::write(&log, said.join("\n"))?;
+    println!("  what the tests said is in {}", log.display());
     for (needs, names) in waiting(&list) {
         println!("  not yet: {needs}: {}", names.join(", "));
     }
@@ -142,11 +140,13 @@ fn must_pass(list: &List) -> impl Iterator<Item = &str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// Reads a line such as `--- PASS: TestPing (0.01s)`; subtests are indented and belong to their test.
-fn outcome(line: &str) -> Option<(&str, bool)> {
+/// Reads a line such as `--- PASS: TestPing (0.01s)`: the test, whether it passed, and its time. Subtests are indented
+/// and belong to their test.
+fn outcome(line: &str) -> Option<(&str, bool, &str)> {
     let (verdict, rest) = line.strip_prefix("--- ")?.split_once(": ")?;
+    let (name, time) = rest.split_once(' ')?;
     // A skipped test proved nothing: it counts as failed.
-    Some((rest.split(' ').next()?, verdict == "PASS"))
+    Some((name, verdict == "PASS", time))
 }
 
 fn count(names: &[&str], outcomes: &BTreeMap<String, bool>) -> Counts {
@@ -216,7 +216,7 @@ mod tests {
         let outcomes = lines
             .iter()
             .filter_map(|l| outcome(l))
-            .map(|(n, p)| (n.to_owned(), p))
+            .map(|(n, p, _)| (n.to_owned(), p))
             .collect();
         assert_eq!(
             count(&["TestA", "TestB", "TestC"], &outcomes),
