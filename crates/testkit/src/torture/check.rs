@@ -11,9 +11,9 @@ use super::history::{BatchId, Found, History, Log, PartitionLog, RecordId, Sent}
 /// What is promised where a leader may lose its lease before it commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leases {
-    /// One agent: an offset told for acks=1 is the offset, and the log has no gaps.
+    /// One agent: an offset told for acks=1 is the offset.
     Kept,
-    /// Several agents: an acks=1 record may come back at the tail, and leave a gap where it was.
+    /// Several agents: an acks=1 record may come back at the tail.
     MayBeLost,
 }
 
@@ -80,7 +80,7 @@ pub fn check(history: &History, log: &Log, seen: &[(i32, Found)], leases: Leases
     let places = Places::of(log);
     let mut anomalies = Vec::new();
     for (partition, part) in log {
-        offsets_rise(*partition, part, leases, &mut anomalies);
+        offsets_rise(*partition, part, history, &mut anomalies);
         were_sent(*partition, part, history, &mut anomalies);
         keep_order(*partition, part, &mut anomalies);
     }
@@ -116,14 +116,17 @@ impl Places {
     }
 }
 
-fn offsets_rise(partition: i32, part: &PartitionLog, leases: Leases, out: &mut Vec<Anomaly>) {
+/// **A gap is explained by what stands behind it**: an acks=1 record keeps its offset through a crash of its agent, though
+/// what was before it and not acknowledged is gone. Nothing else leaves gaps.
+fn offsets_rise(partition: i32, part: &PartitionLog, history: &History, out: &mut Vec<Anomaly>) {
     let mut next = 0;
-    let end = std::iter::once(part.end);
-    for offset in part.records.iter().map(|r| r.offset).chain(end) {
+    let end = std::iter::once((part.end, None));
+    let records = part.records.iter().map(|r| (r.offset, r.id));
+    for (offset, id) in records.chain(end) {
         if offset < next {
             out.push(Anomaly::Backwards { partition, offset });
         }
-        if offset > next && leases == Leases::Kept {
+        if offset > next && !id.is_some_and(|id| is_leader_acked(history, id)) {
             let (from, to) = (next, offset);
             out.push(Anomaly::Gap {
                 partition,
@@ -133,6 +136,11 @@ fn offsets_rise(partition: i32, part: &PartitionLog, leases: Leases, out: &mut V
         }
         next = offset + 1;
     }
+}
+
+fn is_leader_acked(history: &History, id: RecordId) -> bool {
+    let sent = history.batches.get(&id.batch);
+    sent.is_some_and(|s| s.acks == Acks::Leader)
 }
 
 fn were_sent(partition: i32, part: &PartitionLog, history: &History, out: &mut Vec<Anomaly>) {

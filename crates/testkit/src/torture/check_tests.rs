@@ -319,7 +319,16 @@ fn offsets_without_records_are_a_gap_in_the_middle_and_at_the_end() {
         to,
     };
     assert_eq!(story.check(Leases::Kept), [gap(0, 3), gap(5, 7)]);
-    assert_eq!(story.check(Leases::MayBeLost), []);
+}
+
+#[test]
+fn a_gap_before_a_leader_acknowledged_record_is_explained_by_its_promise() {
+    Story::default()
+        .sent(1, 0, Acks::All, &[])
+        .sent(2, 0, Acks::Leader, &[2])
+        .skip(2)
+        .stored(2, 0)
+        .is_fine();
 }
 
 #[test]

@@ -55,16 +55,28 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// An error that shows the first anomalies, if there are any.
+    /// An error that shows the first anomalies of each kind, if there are any.
     pub fn must_be_clean(&self) -> Result<()> {
-        let shown: Vec<String> = self
-            .anomalies
+        let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (topic, anomaly) in &self.anomalies {
+            let shown = anomaly.to_string();
+            let kind = shown.split(' ').next().unwrap_or_default().to_owned();
+            kinds
+                .entry(kind)
+                .or_default()
+                .push(format!("{topic}: {shown}"));
+        }
+        let shown: String = kinds
             .iter()
-            .take(20)
-            .map(|(topic, anomaly)| format!("{topic}: {anomaly}"))
+            .map(|(kind, all)| {
+                format!(
+                    "\n{} {kind}:\n  {}",
+                    all.len(),
+                    all[..all.len().min(8)].join("\n  ")
+                )
+            })
             .collect();
-        let count = self.anomalies.len();
-        ensure!(count == 0, "{count} anomalies:\n{}", shown.join("\n"));
+        ensure!(kinds.is_empty(), "promises were broken:{shown}");
         Ok(())
     }
 }

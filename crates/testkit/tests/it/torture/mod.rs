@@ -31,10 +31,15 @@ struct Stage {
 impl Stage {
     async fn set(seed: u64) -> Result<Stage> {
         let seed = number("STREAMHOUSE_TEST_SEED", seed);
-        println!("seed {seed} (STREAMHOUSE_TEST_SEED)");
+        let mut folder = TempDir::new()?;
+        println!(
+            "seed {seed} (STREAMHOUSE_TEST_SEED), in {}",
+            folder.path().display()
+        );
+        folder.disable_cleanup(number("STREAMHOUSE_TEST_KEEP", false));
         Ok(Stage {
             _alone: ALONE.lock().await,
-            folder: TempDir::new()?,
+            folder,
             flights: flights::load()?,
             chance: Chance::new(seed),
         })

@@ -30,7 +30,7 @@ impl Pair {
             "--metadata".to_owned(),
             Postgres::of_environment()?.database("pair")?,
         ];
-        let agent = |name| Ok(stage.agent(name, &arguments)?.env(&minio.credentials()));
+        let agent = |name| anyhow::Ok(stage.agent(name, &arguments)?.env(&minio.credentials()));
         let mut agents: [Agent; 2] = [agent("a")?, agent("b")?];
         for agent in &mut agents {
             agent.start().await?;
