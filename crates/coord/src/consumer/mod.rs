@@ -1,0 +1,233 @@
+//! A group of the new consumer protocol (KIP-848): the coordinator assigns, and each member is led to its target on its own.
+//!
+//! Three epochs: the *group epoch* is bumped when subscriptions or topics change; the *assignment epoch* is the group epoch
+//! that the target assignment was made for; a member's *epoch* is the assignment epoch that it has reached. A partition is
+//! given to a member only after its former owner has said that it gave it up: so it has one owner at any time.
+mod check;
+pub(crate) mod classic;
+mod commit;
+mod describe;
+mod heartbeat;
+mod leave;
+mod reconcile;
+mod regex;
+mod subscribe;
+mod target;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use sh_base::{PartitionIndex, TopicId};
+
+pub(crate) use self::{check::check_request, commit::CommitCheck};
+use crate::{
+    group::Cx,
+    reply::GroupState,
+    row::{ConsumerMemberRow, ConsumerRow, GroupRow, MemberRow, MemberState},
+    settings::GroupSettings,
+    timers::Timer,
+    topics::Topics,
+};
+
+/// The epoch of a static member that has left and may come back.
+pub(crate) const LEFT_STATIC_EPOCH: i32 = -2;
+/// The epoch of a member that leaves.
+pub(crate) const LEAVE_EPOCH: i32 = -1;
+
+#[derive(Debug, Default)]
+pub(crate) struct Consumer {
+    epoch: i32,
+    assignment_epoch: i32,
+    /// When the target was made, on the monotonic clock; `None`: before this coordinator's life.
+    assigned_at: Option<Duration>,
+    /// Stands for the subscribed topics as they were when the epoch was bumped.
+    fingerprint: u64,
+    /// Topics have changed since the fingerprint was looked at.
+    topics_changed: bool,
+    pub members: BTreeMap<String, ConsumerMemberRow>,
+    /// Instance id to member id.
+    statics: BTreeMap<String, String>,
+    /// Who has a partition, or was asked to give it up and has not done so.
+    owners: BTreeMap<(TopicId, PartitionIndex), String>,
+    /// Each subscribed regular expression and the topics that it matches.
+    matches: BTreeMap<String, BTreeSet<String>>,
+    /// Rows that have changed in this event.
+    changed_members: BTreeSet<String>,
+    group_changed: bool,
+}
+
+impl Consumer {
+    pub fn new() -> Self {
+        Consumer::default()
+    }
+
+    /// A group of members that all have what they should have, in one epoch.
+    pub fn adopt(cx: &Cx, epoch: i32, members: BTreeMap<String, ConsumerMemberRow>) -> Self {
+        let mut group = Consumer {
+            epoch,
+            assignment_epoch: epoch,
+            ..Consumer::default()
+        };
+        group.changed_members = members.keys().cloned().collect();
+        group.insert_all(cx.topics, members);
+        group
+    }
+
+    /// The group as it was stored, with fresh sessions.
+    pub fn restore(
+        cx: &mut Cx,
+        row: ConsumerRow,
+        members: BTreeMap<String, ConsumerMemberRow>,
+    ) -> Self {
+        let mut group = Consumer {
+            epoch: row.epoch,
+            assignment_epoch: row.assignment_epoch,
+            fingerprint: row.topics,
+            topics_changed: true,
+            ..Consumer::default()
+        };
+        group.insert_all(cx.topics, members);
+        group.start_sessions(cx);
+        group
+    }
+
+    fn insert_all(&mut self, topics: &Topics, members: BTreeMap<String, ConsumerMemberRow>) {
+        for (id, member) in members {
+            self.own(&id, &member);
+            if let Some(instance) = &member.instance_id {
+                self.statics.insert(instance.clone(), id.clone());
+            }
+            self.members.insert(id, member);
+        }
+        self.resolve_all(topics);
+    }
+
+    pub fn start_sessions(&self, cx: &mut Cx) {
+        for (id, member) in &self.members {
+            self.heard(cx, id, member);
+            if member.state == MemberState::UnrevokedPartitions && member.classic.is_none() {
+                self.expect_revocation(cx, id, member);
+            }
+        }
+    }
+
+    fn heard(&self, cx: &mut Cx, id: &str, member: &ConsumerMemberRow) {
+        let classic = member.classic.as_ref().map(|c| c.session_timeout_ms);
+        let at = cx.after_ms(classic.unwrap_or(cx.settings.consumer_session_timeout_ms));
+        cx.timers.set(Timer::Session(id.to_owned()), at);
+    }
+
+    fn expect_revocation(&self, cx: &mut Cx, id: &str, member: &ConsumerMemberRow) {
+        let at = cx.after_ms(member.rebalance_timeout_ms);
+        cx.timers
+            .set(Timer::Revocation(id.to_owned(), member.epoch), at);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    pub fn state(&self) -> GroupState {
+        let settled = |m: &ConsumerMemberRow| {
+            m.state == MemberState::Stable && m.epoch == self.assignment_epoch
+        };
+        match () {
+            () if self.members.is_empty() => GroupState::Empty,
+            () if self.epoch > self.assignment_epoch => GroupState::Assigning,
+            () if !self.members.values().all(settled) => GroupState::Reconciling,
+            () => GroupState::Stable,
+        }
+    }
+
+    pub fn should_downgrade(&self, settings: &GroupSettings) -> bool {
+        !self.members.is_empty()
+            && self.members.values().all(|m| m.classic.is_some())
+            && settings.migration.allows_downgrade()
+            && self.members.len() <= settings.classic_members_max
+    }
+
+    fn own(&mut self, id: &str, member: &ConsumerMemberRow) {
+        for (topic, partition, _) in member.assigned.iter().chain(member.revoking.iter()) {
+            self.owners.insert((topic, partition), id.to_owned());
+        }
+    }
+
+    fn disown(&mut self, id: &str, member: &ConsumerMemberRow) {
+        for (topic, partition, _) in member.assigned.iter().chain(member.revoking.iter()) {
+            if self
+                .owners
+                .get(&(topic, partition))
+                .is_some_and(|owner| owner == id)
+            {
+                self.owners.remove(&(topic, partition));
+            }
+        }
+    }
+
+    /// Makes `member` the member's state; nothing is written if it was so before.
+    fn put(&mut self, id: &str, member: ConsumerMemberRow) {
+        let before = self.members.get(id);
+        if before == Some(&member) {
+            return;
+        }
+        if let Some(before) = before.cloned() {
+            self.disown(id, &before);
+        }
+        self.own(id, &member);
+        if let Some(instance) = &member.instance_id {
+            self.statics.insert(instance.clone(), id.to_owned());
+        }
+        self.members.insert(id.to_owned(), member);
+        self.changed_members.insert(id.to_owned());
+    }
+
+    /// Takes the member out; its partitions are free.
+    fn take(&mut self, cx: &mut Cx, id: &str) -> Option<ConsumerMemberRow> {
+        let member = self.members.remove(id)?;
+        self.disown(id, &member);
+        if let Some(instance) = &member.instance_id {
+            self.statics.remove(instance);
+        }
+        cx.timers.cancel_member(id);
+        self.changed_members.insert(id.to_owned());
+        Some(member)
+    }
+
+    /// Hands the rows that this event has changed to the outbox.
+    fn save(&mut self, cx: &mut Cx) {
+        if std::mem::take(&mut self.group_changed) {
+            cx.out.put_group(GroupRow::Consumer(ConsumerRow {
+                epoch: self.epoch,
+                assignment_epoch: self.assignment_epoch,
+                topics: self.fingerprint,
+            }));
+        }
+        for id in std::mem::take(&mut self.changed_members) {
+            match self.members.get(&id) {
+                Some(member) => cx.out.put_member(&id, MemberRow::Consumer(member.clone())),
+                None => cx.out.delete_member(&id),
+            }
+        }
+    }
+
+    /// A timer of this group fell due. Each of them means that the member has gone, or is as good as gone.
+    pub fn timeout(&mut self, cx: &mut Cx, timer: Timer) {
+        match timer {
+            Timer::Session(id) | Timer::Rejoin(id) | Timer::MemberSync(id) => self.fence(cx, &id),
+            // It has moved on if it is in another epoch by now.
+            Timer::Revocation(id, epoch) => {
+                if self.members.get(&id).is_some_and(|m| m.epoch == epoch) {
+                    self.fence(cx, &id);
+                }
+            }
+            Timer::Join | Timer::Sync => {}
+        }
+        self.save(cx);
+    }
+}

@@ -1,0 +1,443 @@
+//! One group, of whatever protocol: takes requests, times and changes of the world, and gives answers and rows to store.
+mod offsets;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sh_base::Rng;
+
+use crate::{
+    classic::{Classic, Member},
+    command::{
+        Client, Command, ConsumerGroupHeartbeat, Heartbeat, JoinGroup, LeaveGroup, RequestId,
+        SyncGroup,
+    },
+    consumer::Consumer,
+    error::{GroupError, Refusal},
+    migrate,
+    outbox::{Outbox, Output},
+    reply::{
+        DescribeReply, GroupState, HeartbeatReply, JoinReply, LeaveReply, Listing, Reply, SyncReply,
+    },
+    row::{GroupRow, MemberRow},
+    settings::GroupSettings,
+    timers::{Timer, Timers},
+    topics::Topics,
+};
+
+/// The moment of an event. The two clocks never mix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic; every timeout is measured on it.
+    pub mono: Duration,
+    /// Milliseconds since the Unix epoch; for what is stored only.
+    pub wall_ms: i64,
+}
+
+/// What can happen to a group.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Somebody asks; there will be exactly one [`Output::Reply`] with this id.
+    Request {
+        id: RequestId,
+        client: Client,
+        command: Command,
+    },
+    /// The changes of this version are durable, but for the transactional commits that their transaction refused.
+    Persisted {
+        version: u64,
+        refused: Vec<(RequestId, GroupError)>,
+    },
+    /// Topics came, went or grew.
+    Topics(Arc<Topics>),
+    Settings(Arc<GroupSettings>),
+    /// This coordinator must not write any more (fenced, or shutting down): all that waits is answered with this code, and
+    /// the group here is as if it had never been.
+    Abandon(GroupError),
+}
+
+/// What the parts of a group share while they handle an event.
+pub(crate) struct Cx<'a> {
+    pub now: Now,
+    pub settings: &'a GroupSettings,
+    pub topics: &'a Topics,
+    pub rng: &'a dyn Rng,
+    pub out: &'a mut Outbox,
+    pub timers: &'a mut Timers,
+}
+
+impl Cx<'_> {
+    pub fn after_ms(&self, ms: i32) -> Duration {
+        self.now.mono + Duration::from_millis(ms.max(0) as u64)
+    }
+    pub fn uuid(&self) -> uuid::Uuid {
+        let bytes = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid()
+    }
+    /// An id that tells a person whose it is.
+    pub fn member_id(&self, name: &str) -> String {
+        format!("{name}-{}", self.uuid())
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// The group does not exist.
+    Absent,
+    Classic(Box<Classic>),
+    Consumer(Box<Consumer>),
+}
+
+/// The coordinator of one group: a machine without I/O.
+///
+/// Every [`Event::Request`] is answered exactly once. No answer leaves before what the group had changed until then is
+/// durable; there is at most one [`Output::Persist`] without its [`Event::Persisted`] at any time.
+/// After each call ask [`Group::next_timeout`], and call [`Group::poll`] when that moment has come.
+pub struct Group {
+    id: String,
+    kind: Kind,
+    settings: Arc<GroupSettings>,
+    topics: Arc<Topics>,
+    rng: Arc<dyn Rng>,
+    outbox: Outbox,
+    timers: Timers,
+}
+
+/// A group as it is stored: all its rows but the offsets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `None`: the group does not exist.
+    pub group: Option<GroupRow>,
+    /// By member id.
+    pub members: BTreeMap<String, MemberRow>,
+}
+
+/// Splits the fields, so that the group's kind and what it uses can be borrowed side by side.
+macro_rules! cx {
+    ($group:ident, $now:expr) => {
+        &mut Cx {
+            now: $now,
+            settings: &$group.settings,
+            topics: &$group.topics,
+            rng: &*$group.rng,
+            out: &mut $group.outbox,
+            timers: &mut $group.timers,
+        }
+    };
+}
+pub(crate) use cx;
+
+impl Group {
+    /// Takes a group over. Members have a whole session to be heard of; nothing rebalances because of the take-over.
+    ///
+    /// Members whose rows are of another protocol than the group's are left out: they were never stored together.
+    pub fn restore(
+        now: Now,
+        id: impl Into<String>,
+        snapshot: Snapshot,
+        settings: Arc<GroupSettings>,
+        topics: Arc<Topics>,
+        rng: Arc<dyn Rng>,
+    ) -> Group {
+        let (outbox, timers) = Default::default();
+        let mut group = Group {
+            id: id.into(),
+            kind: Kind::Absent,
+            settings,
+            topics,
+            rng,
+            outbox,
+            timers,
+        };
+        let cx = cx!(group, now);
+        let members = snapshot.members.into_iter();
+        group.kind = match snapshot.group {
+            None => Kind::Absent,
+            Some(GroupRow::Classic(row)) => {
+                let classic = |(id, row)| match row {
+                    MemberRow::Classic(row) => {
+                        Some((String::clone(&id), Member::from_row(id, row)))
+                    }
+                    MemberRow::Consumer(_) => None,
+                };
+                Kind::Classic(Box::new(Classic::restore(
+                    cx,
+                    row,
+                    members.filter_map(classic).collect(),
+                )))
+            }
+            Some(GroupRow::Consumer(row)) => {
+                let consumer = |(id, row)| match row {
+                    MemberRow::Consumer(row) => Some((id, row)),
+                    MemberRow::Classic(_) => None,
+                };
+                Kind::Consumer(Box::new(Consumer::restore(
+                    cx,
+                    row,
+                    members.filter_map(consumer).collect(),
+                )))
+            }
+        };
+        group
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the machine can be dropped: the group does not exist, and nothing waits to be stored.
+    pub fn is_disposable(&self) -> bool {
+        matches!(self.kind, Kind::Absent) && self.outbox.is_idle()
+    }
+
+    /// The newest version that is durable. See [`crate::command::ExpireOffsets`].
+    pub fn durable_version(&self) -> u64 {
+        self.outbox.durable_version()
+    }
+
+    /// What ListGroups shows; `None` if the group does not exist.
+    pub fn listing(&self) -> Option<Listing> {
+        let (protocol_type, state, group_type) = match &self.kind {
+            Kind::Absent => return None,
+            Kind::Classic(g) => (
+                g.protocol_type.clone().unwrap_or_default(),
+                g.listed_state(),
+                "classic",
+            ),
+            Kind::Consumer(g) => ("consumer".to_owned(), g.state(), "consumer"),
+        };
+        Some(Listing {
+            group_id: self.id.clone(),
+            protocol_type,
+            state,
+            group_type,
+        })
+    }
+
+    /// When to call [`Group::poll`], on the monotonic clock.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// Does what is due by now.
+    #[must_use]
+    pub fn poll(&mut self, now: Now) -> Vec<Output> {
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            self.timeout(now, timer);
+        }
+        self.outbox.flush()
+    }
+
+    fn timeout(&mut self, now: Now, timer: Timer) {
+        let cx = cx!(self, now);
+        match &mut self.kind {
+            Kind::Absent => {}
+            Kind::Classic(classic) => classic.timeout(cx, timer),
+            Kind::Consumer(consumer) => consumer.timeout(cx, timer),
+        }
+        self.downgrade_if_all_are_classic(now);
+    }
+
+    #[must_use]
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Output> {
+        match event {
+            Event::Request {
+                id,
+                client,
+                command,
+            } => self.request(now, id, client, command),
+            Event::Persisted { version, refused } => {
+                return self.outbox.persisted(version, &refused);
+            }
+            Event::Topics(topics) => self.set_topics(topics),
+            Event::Settings(settings) => self.settings = settings,
+            Event::Abandon(code) => return self.abandon(now, code),
+        }
+        self.outbox.flush()
+    }
+
+    fn set_topics(&mut self, topics: Arc<Topics>) {
+        self.topics = topics;
+        if let Kind::Consumer(consumer) = &mut self.kind {
+            consumer.topics_changed(&self.topics);
+        }
+    }
+
+    fn abandon(&mut self, now: Now, code: GroupError) -> Vec<Output> {
+        if let Kind::Classic(classic) = &mut self.kind {
+            classic.refuse_all_waiting(cx!(self, now), code);
+        }
+        self.kind = Kind::Absent;
+        self.timers.clear();
+        self.outbox.abandon(code)
+    }
+
+    fn request(&mut self, now: Now, id: RequestId, client: Client, command: Command) {
+        let reply = match command {
+            Command::JoinGroup(join) => return self.join(now, id, client, join),
+            Command::SyncGroup(sync) => return self.sync(now, id, sync),
+            Command::OffsetCommit(commit) => return self.commit(now, id, commit),
+            Command::Heartbeat(beat) => Reply::Heartbeat(self.heartbeat(now, &beat).err()),
+            Command::LeaveGroup(leave) => Reply::LeaveGroup(self.leave(now, leave)),
+            Command::DescribeGroup => Reply::DescribeGroup(self.describe()),
+            Command::OffsetFetch(fetch) => Reply::OffsetFetch(self.check_fetch(&fetch).err()),
+            Command::OffsetDelete(delete) => Reply::OffsetDelete(self.delete_offsets(delete)),
+            Command::DeleteGroup => Reply::DeleteGroup(self.delete().err()),
+            Command::ExpireOffsets(expire) => Reply::ExpireOffsets(self.expire(now, expire)),
+            Command::ConsumerGroupHeartbeat(beat) => {
+                Reply::ConsumerGroupHeartbeat(self.consumer_heartbeat(now, client, beat))
+            }
+            Command::ConsumerGroupDescribe => Reply::ConsumerGroupDescribe(match &self.kind {
+                Kind::Consumer(consumer) => Ok(consumer.describe(&self.topics, &self.settings)),
+                _ => Err(self.no_consumer_group()),
+            }),
+        };
+        self.outbox.reply(id, reply);
+        self.downgrade_if_all_are_classic(now);
+    }
+
+    fn no_consumer_group(&self) -> Refusal {
+        let what = if matches!(self.kind, Kind::Absent) {
+            "not found"
+        } else {
+            "is not a consumer group"
+        };
+        Refusal::new(
+            GroupError::GroupIdNotFound,
+            format!("Group {} {what}.", self.id),
+        )
+    }
+
+    fn join(&mut self, now: Now, id: RequestId, client: Client, join: JoinGroup) {
+        if let Err(code) = self.check_join(&join) {
+            let reply = JoinReply::refused(&join.member_id, code);
+            return self.outbox.reply(id, Reply::JoinGroup(reply));
+        }
+        let cx = cx!(self, now);
+        if let Kind::Consumer(consumer) = &mut self.kind
+            && !consumer.is_empty()
+        {
+            consumer.join_classic(cx, id, client, join);
+            return self.downgrade_if_all_are_classic(now);
+        }
+        if !matches!(self.kind, Kind::Classic(_)) {
+            self.kind = Kind::Classic(Box::new(Classic::new(now.wall_ms)));
+        }
+        if let Kind::Classic(classic) = &mut self.kind {
+            classic.join(cx, id, client, join);
+            match (classic.is_unused(), classic.stored) {
+                (true, _) => self.kind = Kind::Absent,
+                (false, false) => classic.persist_new(cx),
+                (false, true) => {}
+            }
+        }
+    }
+
+    fn check_join(&self, join: &JoinGroup) -> Result<(), GroupError> {
+        let allowed = self.settings.classic_session_timeout_ms_min
+            ..=self.settings.classic_session_timeout_ms_max;
+        let exists = match &self.kind {
+            Kind::Absent => false,
+            Kind::Classic(_) => true,
+            Kind::Consumer(consumer) => !consumer.is_empty(),
+        };
+        match () {
+            () if self.id.is_empty() => Err(GroupError::InvalidGroupId),
+            () if !allowed.contains(&join.session_timeout_ms) => {
+                Err(GroupError::InvalidSessionTimeout)
+            }
+            () if !exists && !join.member_id.is_empty() => Err(GroupError::UnknownMemberId),
+            () => Ok(()),
+        }
+    }
+
+    fn sync(&mut self, now: Now, id: RequestId, sync: SyncGroup) {
+        let cx = cx!(self, now);
+        match &mut self.kind {
+            Kind::Absent => {
+                let reply = SyncReply::refused(GroupError::UnknownMemberId);
+                self.outbox.reply(id, Reply::SyncGroup(reply));
+            }
+            Kind::Classic(classic) => classic.sync(cx, id, sync),
+            Kind::Consumer(consumer) => consumer.sync_classic(cx, id, sync),
+        }
+    }
+
+    fn heartbeat(&mut self, now: Now, beat: &Heartbeat) -> Result<(), GroupError> {
+        let cx = cx!(self, now);
+        match &mut self.kind {
+            Kind::Absent => Err(GroupError::UnknownMemberId),
+            Kind::Classic(classic) => classic.heartbeat(cx, beat),
+            Kind::Consumer(consumer) => consumer.heartbeat_classic(cx, beat),
+        }
+    }
+
+    fn leave(&mut self, now: Now, leave: LeaveGroup) -> LeaveReply {
+        let cx = cx!(self, now);
+        match &mut self.kind {
+            Kind::Absent => LeaveReply::refused(GroupError::UnknownMemberId),
+            Kind::Classic(classic) => classic.leave(cx, leave),
+            Kind::Consumer(consumer) => consumer.leave_classic(cx, leave),
+        }
+    }
+
+    /// DescribeGroups knows classic groups only; for it a KIP-848 group does not exist.
+    fn describe(&self) -> DescribeReply {
+        match &self.kind {
+            Kind::Classic(classic) => classic.describe(),
+            Kind::Absent | Kind::Consumer(_) => DescribeReply {
+                error: Some(GroupError::GroupIdNotFound),
+                state: GroupState::Dead,
+                protocol_type: String::new(),
+                protocol: String::new(),
+                members: Vec::new(),
+            },
+        }
+    }
+
+    fn consumer_heartbeat(
+        &mut self,
+        now: Now,
+        client: Client,
+        beat: ConsumerGroupHeartbeat,
+    ) -> Result<HeartbeatReply, Refusal> {
+        crate::consumer::check_request(&self.id, &beat, &self.settings)?;
+        if !matches!(self.kind, Kind::Consumer(_)) {
+            self.become_consumer(now, &beat)?;
+        }
+        let cx = cx!(self, now);
+        match &mut self.kind {
+            Kind::Consumer(consumer) => consumer.heartbeat(cx, &self.id, client, beat),
+            Kind::Absent | Kind::Classic(_) => Err(self.no_consumer_group()),
+        }
+    }
+
+    /// A member of KIP-848 that joins makes an absent or empty group one of its own, and takes living members along.
+    fn become_consumer(&mut self, now: Now, beat: &ConsumerGroupHeartbeat) -> Result<(), Refusal> {
+        if beat.member_epoch != 0 {
+            return Err(self.no_consumer_group());
+        }
+        let cx = cx!(self, now);
+        let consumer = match &mut self.kind {
+            Kind::Classic(classic) if !classic.is_empty() => migrate::upgrade(cx, classic)?,
+            Kind::Classic(_) | Kind::Absent => Consumer::new(),
+            Kind::Consumer(_) => return Ok(()),
+        };
+        self.timers.clear();
+        consumer.start_sessions(cx!(self, now));
+        self.kind = Kind::Consumer(Box::new(consumer));
+        Ok(())
+    }
+
+    /// When the last member of KIP-848 has gone and classic ones remain, the group is theirs again.
+    fn downgrade_if_all_are_classic(&mut self, now: Now) {
+        let Kind::Consumer(consumer) = &mut self.kind else {
+            return;
+        };
+        if !consumer.should_downgrade(&self.settings) {
+            return;
+        }
+        self.timers.clear();
+        let classic = migrate::downgrade(cx!(self, now), consumer);
+        self.kind = Kind::Classic(Box::new(classic));
+    }
+}

@@ -1,0 +1,254 @@
+//! What a group answers: plain data, one type for each Kafka response.
+use bytes::Bytes;
+use sh_base::{PartitionIndex, TopicId};
+
+use crate::{
+    command::{Client, TopicPartitions},
+    error::{GroupError, Refusal},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    JoinGroup(JoinReply),
+    SyncGroup(SyncReply),
+    Heartbeat(Option<GroupError>),
+    LeaveGroup(LeaveReply),
+    DescribeGroup(DescribeReply),
+    OffsetCommit(OffsetsReply),
+    /// `None`: read the offsets now; every commit that was answered or is older than this answer is in the store.
+    OffsetFetch(Option<GroupError>),
+    OffsetDelete(OffsetsReply),
+    DeleteGroup(Option<GroupError>),
+    ConsumerGroupHeartbeat(Result<HeartbeatReply, Refusal>),
+    ConsumerGroupDescribe(Result<ConsumerDescription, Refusal>),
+    ExpireOffsets(ExpireReply),
+}
+
+impl Reply {
+    /// Turns an answer that was decided, but could not be made durable, into a refusal.
+    pub(crate) fn refuse(&mut self, code: GroupError) {
+        match self {
+            Reply::JoinGroup(reply) => *reply = JoinReply::refused(&reply.member_id, code),
+            Reply::SyncGroup(reply) => *reply = SyncReply::refused(code),
+            Reply::Heartbeat(error) | Reply::OffsetFetch(error) | Reply::DeleteGroup(error) => {
+                *error = Some(code)
+            }
+            Reply::LeaveGroup(reply) => *reply = LeaveReply::refused(code),
+            Reply::DescribeGroup(reply) => reply.error = Some(code),
+            Reply::OffsetCommit(reply) | Reply::OffsetDelete(reply) => reply.refuse(code),
+            Reply::ConsumerGroupHeartbeat(reply) => *reply = Err(code.into()),
+            Reply::ConsumerGroupDescribe(reply) => *reply = Err(code.into()),
+            Reply::ExpireOffsets(reply) => *reply = ExpireReply::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinReply {
+    pub error: Option<GroupError>,
+    /// -1 with an error.
+    pub generation: i32,
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    /// Empty with an error.
+    pub leader: String,
+    pub skip_assignment: bool,
+    pub member_id: String,
+    /// For the leader only.
+    pub members: Vec<JoinMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    /// Of the protocol that was chosen.
+    pub metadata: Bytes,
+}
+
+impl JoinReply {
+    pub(crate) fn refused(member_id: &str, error: GroupError) -> Self {
+        JoinReply {
+            error: Some(error),
+            generation: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: String::new(),
+            skip_assignment: false,
+            member_id: member_id.to_owned(),
+            members: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncReply {
+    pub error: Option<GroupError>,
+    pub protocol_type: Option<String>,
+    pub protocol_name: Option<String>,
+    pub assignment: Bytes,
+}
+
+impl SyncReply {
+    pub(crate) fn refused(error: GroupError) -> Self {
+        SyncReply {
+            error: Some(error),
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Bytes::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaveReply {
+    /// About the request as a whole.
+    pub error: Option<GroupError>,
+    pub members: Vec<LeftMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub error: Option<GroupError>,
+}
+
+impl LeaveReply {
+    pub(crate) fn refused(error: GroupError) -> Self {
+        LeaveReply {
+            error: Some(error),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A group's state by Kafka's names, of both protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupState {
+    PreparingRebalance,
+    CompletingRebalance,
+    Stable,
+    Dead,
+    Empty,
+    /// KIP-848: the target assignment is older than the group epoch.
+    Assigning,
+    /// KIP-848: some member has not reached its target.
+    Reconciling,
+}
+
+impl GroupState {
+    /// As Kafka writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Stable => "Stable",
+            GroupState::Dead => "Dead",
+            GroupState::Empty => "Empty",
+            GroupState::Assigning => "Assigning",
+            GroupState::Reconciling => "Reconciling",
+        }
+    }
+}
+
+/// What ListGroups shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    pub group_id: String,
+    /// Empty for a group that only holds offsets.
+    pub protocol_type: String,
+    pub state: GroupState,
+    /// "classic" or "consumer".
+    pub group_type: &'static str,
+}
+
+/// DescribeGroups. A group that does not exist is `Dead`, with `GroupIdNotFound` (versions before 6 leave the error out).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeReply {
+    pub error: Option<GroupError>,
+    pub state: GroupState,
+    pub protocol_type: String,
+    /// The chosen protocol, of a stable group; else empty.
+    pub protocol: String,
+    pub members: Vec<DescribedMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub client: Client,
+    /// Empty unless the group is stable.
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+/// A code for each partition that was named; all the same if the group refused the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffsetsReply {
+    /// About the request as a whole (only OffsetDelete's response has a place for it).
+    pub error: Option<GroupError>,
+    pub topics: Vec<(String, Vec<(PartitionIndex, Option<GroupError>)>)>,
+}
+
+impl OffsetsReply {
+    pub(crate) fn refuse(&mut self, code: GroupError) {
+        self.error = Some(code);
+        let partitions = self
+            .topics
+            .iter_mut()
+            .flat_map(|(_, partitions)| partitions);
+        partitions.for_each(|(_, error)| *error = Some(code));
+    }
+}
+
+/// ConsumerGroupHeartbeat's response without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatReply {
+    pub member_id: String,
+    pub member_epoch: i32,
+    pub heartbeat_interval_ms: i32,
+    /// `None`: as before.
+    pub assignment: Option<TopicPartitions>,
+}
+
+/// ConsumerGroupDescribe's response without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerDescription {
+    pub state: GroupState,
+    pub group_epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor: String,
+    pub members: Vec<ConsumerMemberDescription>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerMemberDescription {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub rack_id: Option<String>,
+    pub member_epoch: i32,
+    pub client: Client,
+    pub subscribed_topic_names: Vec<String>,
+    pub subscribed_topic_regex: Option<String>,
+    /// Topics that no longer exist are left out.
+    pub assignment: Vec<DescribedTopic>,
+    pub target_assignment: Vec<DescribedTopic>,
+    /// -1 unknown, 0 classic, 1 consumer.
+    pub member_type: i8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedTopic {
+    pub id: TopicId,
+    pub name: String,
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// What an expiry did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpireReply {
+    pub offsets_deleted: usize,
+    pub group_deleted: bool,
+}
