@@ -16,11 +16,7 @@ use crate::{
 pub fn run() -> Result<()> {
     let metadata = metadata(false)?;
     let mut findings = rooms::check(&members(&metadata));
-    for path in tracked_files()? {
-        if let Ok(text) = fs::read_to_string(root().join(&path)) {
-            findings.extend(source::check(&path, &text));
-        }
-    }
+    findings.extend(source::check(&files()?));
     findings.extend(check_architecture(&metadata));
     for finding in &findings {
         println!("{finding}");
@@ -59,28 +55,47 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The files that git tracks or would track.
-fn tracked_files() -> Result<Vec<String>> {
+/// The text files that git tracks or would track.
+fn files() -> Result<source::Files> {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
-    let text = output(cmd("git", list).current_dir(root()))?;
-    Ok(text.lines().map(str::to_owned).collect())
+    let paths = output(cmd("git", list).current_dir(root()))?;
+    let read = |path: &str| Some((path.to_owned(), fs::read_to_string(root().join(path)).ok()?));
+    Ok(paths.lines().filter_map(read).collect())
 }
 
-/// ARCHITECTURE.md names the folder of every package.
+/// The picture of the house in ARCHITECTURE.md names the folder of every package.
 fn check_architecture(metadata: &Value) -> Vec<String> {
     let Ok(page) = fs::read_to_string(root().join("ARCHITECTURE.md")) else {
         return vec!["ARCHITECTURE.md is missing".to_owned()];
     };
+    let pictured = pictured(&page);
     let folders = packages(metadata).iter().filter_map(folder);
     folders
-        .filter(|folder| !page.contains(folder.as_str()))
-        .map(|folder| format!("ARCHITECTURE.md does not mention {folder}"))
+        .filter(|folder| !pictured.contains(folder.as_str()))
+        .map(|folder| format!("the picture in ARCHITECTURE.md does not show {folder}"))
         .collect()
 }
 
-/// The folder of a package, such as `crates/log`.
+/// The words of a page's code blocks.
+fn pictured(page: &str) -> BTreeSet<&str> {
+    let blocks = page.split("```").skip(1).step_by(2);
+    blocks.flat_map(str::split_whitespace).collect()
+}
+
+/// The name of a package's folder, such as `log`.
 fn folder(package: &Value) -> Option<String> {
     let manifest = Path::new(package["manifest_path"].as_str()?);
-    let folder = manifest.parent()?.strip_prefix(root()).ok()?;
+    let folder = manifest.parent()?.file_name()?;
     Some(folder.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_is_what_stands_in_code_blocks() {
+        let page = "The wire is long.\n```\nlog   the engine\nbase\n```\nNo coord.\n";
+        assert_eq!(pictured(page), ["base", "engine", "log", "the"].into());
+    }
 }

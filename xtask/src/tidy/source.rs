@@ -1,4 +1,5 @@
 //! What must not stand in a file.
+use std::collections::BTreeMap;
 
 /// The most lines a file of Rust may have; tests and generated code may have more.
 const LINES_MAX: usize = 700;
@@ -41,16 +42,48 @@ const WORLDLY: [&str; 3] = ["crates/server/", "crates/streamctl/", "crates/testk
 /// Files that quote others.
 const EXEMPT: [&str; 4] = ["Cargo.lock", "LICENSE", "package-lock.json", "go.sum"];
 
-pub fn check(path: &str, text: &str) -> Vec<String> {
-    if EXEMPT.iter().any(|name| path.ends_with(name)) {
-        return vec![];
-    }
-    let mut findings = check_words(path, text);
-    if path.ends_with(".rs") {
-        findings.extend(check_length(path, text));
-        findings.extend(check_ambient(path, text));
+/// The text of every file, by its path from the root.
+pub type Files = BTreeMap<String, String>;
+
+pub fn check(files: &Files) -> Vec<String> {
+    let mut findings = vec![];
+    for (path, text) in files {
+        if EXEMPT.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        findings.extend(check_words(path, text));
+        if path.ends_with(".rs") {
+            findings.extend(check_length(path, text));
+        }
+        if path.ends_with(".rs") && !is_test(path, files) {
+            findings.extend(check_ambient(path, text));
+        }
     }
     findings
+}
+
+/// Whether a file is compiled for tests only: it lies in a folder for them, or a module above it is declared so.
+fn is_test(path: &str, files: &Files) -> bool {
+    let folders = ["/tests/", "/benches/", "/fuzz/"];
+    folders.iter().any(|folder| path.contains(folder)) || is_declared_for_tests(path, files)
+}
+
+fn is_declared_for_tests(path: &str, files: &Files) -> bool {
+    let module = path.trim_end_matches("/mod.rs").trim_end_matches(".rs");
+    let Some((parent, name)) = module.rsplit_once('/') else {
+        return false;
+    };
+    let homes = ["/mod.rs", "/lib.rs", "/main.rs", ".rs"].map(|end| format!("{parent}{end}"));
+    let declares = |text: &String| {
+        ["", "pub ", "pub(crate) "]
+            .iter()
+            .any(|seen| text.contains(&format!("#[cfg(test)]\n{seen}mod {name};")))
+    };
+    homes
+        .iter()
+        .filter_map(|home| files.get(home))
+        .any(declares)
+        || is_declared_for_tests(parent, files)
 }
 
 fn check_words(path: &str, text: &str) -> Vec<String> {
@@ -87,13 +120,8 @@ fn check_length(path: &str, text: &str) -> Option<String> {
 }
 
 fn check_ambient(path: &str, text: &str) -> Vec<String> {
-    let is_test = ["/tests/", "/benches/", "/fuzz/"]
-        .iter()
-        .any(|part| path.contains(part))
-        || path.ends_with("/tests.rs")
-        || path.ends_with("_tests.rs");
     let is_worldly = WORLDLY.iter().any(|room| path.starts_with(room));
-    if is_test || is_worldly || !path.starts_with("crates/") {
+    if is_worldly || !path.starts_with("crates/") {
         return vec![];
     }
     let code = (1..).zip(production_lines(text));
@@ -131,6 +159,15 @@ fn imports_tokio_instant(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn check(path: &str, text: &str) -> Vec<String> {
+        check_all(&[(path, text)])
+    }
+
+    fn check_all(files: &[(&str, &str)]) -> Vec<String> {
+        let owned = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
+        super::check(&files.iter().map(owned).collect())
+    }
+
     #[test]
     fn an_unfinished_word_is_found_with_its_line() {
         let text = format!("fn a() {{\n    {}\n}}\n", concat!("todo", "!()"));
@@ -161,6 +198,18 @@ mod tests {
         let text = "// Never SystemTime::now here.\n#[cfg(test)]\nmod tests { fn a() { SystemTime::now(); } }\n";
         assert!(check("crates/log/src/lib.rs", text).is_empty());
         assert!(check("crates/log/tests/it/main.rs", "Instant::now()").is_empty());
+    }
+
+    #[test]
+    fn a_module_declared_for_tests_may_name_the_clock_with_all_its_files() {
+        let clock = "fn a() { SystemTime::now(); }\n";
+        let sim = ("crates/log/src/ingest/sim/world.rs", clock);
+        let declared = "#[cfg(test)]\nmod sim;\n";
+        assert!(check_all(&[("crates/log/src/ingest/mod.rs", declared), sim]).is_empty());
+        assert_eq!(
+            check_all(&[("crates/log/src/ingest/mod.rs", "mod sim;\n"), sim]).len(),
+            1
+        );
     }
 
     #[test]
