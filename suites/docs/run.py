@@ -129,8 +129,8 @@ class Page:
 
     def start(self, text):
         text = text.replace("cargo run --release -- ", "streamhouse ").replace("cargo run --release", "streamhouse")
-        if re.search(r"streamhouse(?![\w-])(?!.*--http)", text):
-            text = text.replace("streamhouse", f"streamhouse --kafka {self.own('9092')} --http {self.own('8080')}", 1)
+        if "--http" not in text:
+            text = f"{text.strip()} --kafka {self.own('9092')} --http {self.own('8080')}"
         http = re.search(r"--http (\S+)", text).group(1)
         log = open(self.folder / f"server-{len(self.servers)}.log", "w+")
         server = subprocess.Popen(
