@@ -92,6 +92,7 @@ pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Re
         () = signals.next() => bail!("stopped while waiting for the stores"),
     };
     let address = advertised(&settings, kafka_at);
+    let broker = derived(broker, &settings, kafka_at, &address);
     let agent = begin(
         &settings,
         &env,
@@ -334,6 +335,26 @@ fn log_config(settings: &Settings, data: &DataDir) -> LogConfig {
         ingest,
         memory_bytes_max: settings.memory_bytes,
         ..LogConfig::new(data.wal())
+    }
+}
+
+/// Kafka's settings that follow from ours: DescribeConfigs shows them.
+fn derived(
+    broker: BrokerConfig,
+    settings: &Settings,
+    kafka: SocketAddr,
+    told: &Address,
+) -> BrokerConfig {
+    let broker = broker
+        .with("listeners", format!("PLAINTEXT://{kafka}"))
+        .with(
+            "advertised.listeners",
+            format!("PLAINTEXT://{}:{}", told.host, told.port),
+        )
+        .with("log.dirs", without_secrets(&settings.bucket));
+    match &told.zone {
+        Some(zone) => broker.with("broker.rack", zone.as_str()),
+        None => broker,
     }
 }
 

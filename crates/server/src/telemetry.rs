@@ -56,6 +56,7 @@ pub fn logs(filter: &str) -> anyhow::Result<LogControl> {
     let (filter, control) = reload::Layer::new(filter);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(true);
     tracing_subscriber::registry()
         .with(filter)

@@ -72,6 +72,30 @@ pub struct Report {
     pub wanted: usize,
 }
 
+/// How the two told one scenario.
+struct ToldApart {
+    steps: usize,
+    /// Places in [`wanted::WANTED`].
+    wanted: Vec<usize>,
+    unwanted: Vec<Difference>,
+}
+
+async fn told_apart(scenario: &Scenario, kafka: &str, ours: &str, run: &Run) -> ToldApart {
+    let (theirs, mine) = tokio::join!(ask(scenario, kafka, run), ask(scenario, ours, run));
+    let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+    for difference in diff::transcripts(scenario.name, &theirs, &mine) {
+        match wanted::WANTED.iter().position(|w| w.covers(&difference)) {
+            Some(at) => wanted.push(at),
+            None => unwanted.push(difference),
+        }
+    }
+    ToldApart {
+        steps: theirs.len(),
+        wanted,
+        unwanted,
+    }
+}
+
 /// Tells every story whose name contains `only` to both servers. Wanted differences are checked for use only when all
 /// stories are told.
 pub async fn compare(kafka: &str, ours: &str, only: &str) -> Result<Report> {
@@ -82,17 +106,16 @@ pub async fn compare(kafka: &str, ours: &str, only: &str) -> Result<Report> {
     let mut report = Report::default();
     let mut used = vec![false; wanted::WANTED.len()];
     for scenario in scenarios::all().filter(|s| s.name.contains(only)) {
-        let (theirs, mine) = tokio::join!(ask(scenario, kafka, &run), ask(scenario, ours, &run));
-        report.steps += theirs.len();
-        for difference in diff::transcripts(scenario.name, &theirs, &mine) {
-            match wanted::WANTED.iter().position(|w| w.covers(&difference)) {
-                Some(at) => {
-                    used[at] = true;
-                    report.wanted += 1;
-                }
-                None => report.unwanted.push(difference),
-            }
+        let mut told = told_apart(scenario, kafka, ours, &run).await;
+        if !told.unwanted.is_empty() {
+            // Kafka applies a change of metadata some time after it has answered; a busy machine makes that long. What both
+            // mean they say again.
+            told = told_apart(scenario, kafka, ours, &Run::start()).await;
         }
+        report.steps += told.steps;
+        report.wanted += told.wanted.len();
+        told.wanted.iter().for_each(|at| used[*at] = true);
+        report.unwanted.extend(told.unwanted);
     }
     if only.is_empty() {
         let idle = wanted::WANTED.iter().zip(&used).filter(|(_, used)| !**used);

@@ -59,6 +59,14 @@ pub const WANTED: &[Wanted] = &[
     Wanted {
         scenario: "describe_broker_configs",
         step: "*",
+        path: "*[listeners].read_only",
+        kafka: "false",
+        ours: "true",
+        reason: "The listeners cannot change while the server runs.",
+    },
+    Wanted {
+        scenario: "describe_broker_configs",
+        step: "*",
         path: "results[004/NODE].configs[*]",
         kafka: "*",
         ours: "(absent)",
