@@ -58,9 +58,8 @@ async fn send_share(
         let mut stream = connecting
             .await
             .context("the server takes no connections")??;
-        let frames = left.min(FRAMES_PER_CONNECTION);
-        left -= frames;
-        for _ in 0..frames {
+        for _ in 0..left.min(FRAMES_PER_CONNECTION) {
+            left -= 1;
             let frame = framed(mutated(seeds, &mut chance), &mut chance);
             // Whatever the server does to this connection is its right.
             if stream.write_all(&frame).await.is_err() || is_closed(&mut stream).await {
