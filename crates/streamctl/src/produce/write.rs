@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     ProduceArgs,
     input::{self, Input},
-    progress,
+    progress::Progress,
     row::Row,
 };
 use crate::{
@@ -101,7 +101,7 @@ impl Target {
         producer: &Producer,
         deliveries: mpsc::Sender<Delivery>,
     ) -> Result<(), Failure> {
-        let bar = progress::bar(input.bytes_total);
+        let mut progress = Progress::new(input.bytes_total);
         let mut rows = Vec::with_capacity(ROWS_AT_ONCE);
         let mut sent = 0u64;
         while input.rows.recv_many(&mut rows, ROWS_AT_ONCE).await > 0 {
@@ -114,10 +114,9 @@ impl Target {
                 }
                 sent += 1;
             }
-            bar.set_position(input.bytes_read.load(Ordering::Relaxed));
-            bar.set_message(output::records(sent));
+            progress.show(input.bytes_read.load(Ordering::Relaxed), sent);
         }
-        bar.finish_and_clear();
+        progress.finish();
         Ok(())
     }
 
