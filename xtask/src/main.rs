@@ -11,6 +11,7 @@ mod suites;
 mod test;
 mod tidy;
 mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -29,6 +30,9 @@ cargo xtask audit    Checks licences, sources and double versions of the depende
 cargo xtask services [COMMAND...]
     Starts Postgres, two S3 servers and Apache Kafka, runs COMMAND with their addresses in its environment
     (default: prints them and waits for Ctrl-C), and stops them.
+cargo xtask torture [NAME]
+    The crash tests at full length: 50 kills, all flights, a hundred thousand mutated frames.
+cargo xtask bars     Measures throughput, latency and idleness on a bucket that takes 100 ms for a PUT.
 cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
 
 fn help() -> String {
@@ -52,6 +56,8 @@ fn run(args: &[String]) -> Result<()> {
         Some("tidy") => tidy::run(),
         Some("audit") => audit::run(),
         Some("services") => services::run_with(rest),
+        Some("torture") => torture::torture(rest),
+        Some("bars") => torture::bars(),
         Some("oracle") => services::oracle::run_in_foreground(rest),
         Some("help" | "--help" | "-h") | None => {
             println!("{}", help());

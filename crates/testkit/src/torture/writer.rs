@@ -461,10 +461,11 @@ impl Writer {
             bail!("a {kind:?} writer was refused for good: {code:?} for batch {id:?}");
         }
         // What is sent again as the same batch may well be stored yet.
-        if !may_be_stored(code) && !idempotent {
-            if let Some(sent) = self.shared.history.lock().batches.get_mut(&id) {
-                sent.refused = true;
-            }
+        if !may_be_stored(code)
+            && !idempotent
+            && let Some(sent) = self.shared.history.lock().batches.get_mut(&id)
+        {
+            sent.refused = true;
         }
         Ok(())
     }

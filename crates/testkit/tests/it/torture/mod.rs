@@ -52,10 +52,6 @@ impl Stage {
 }
 
 /// A number that a longer run sets in the environment.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "tests are sized by the environment"
-)]
 fn number<T: FromStr>(variable: &str, default: T) -> T {
     let set = std::env::var(variable).ok().map(|text| text.parse());
     set.and_then(Result::ok).unwrap_or(default)
