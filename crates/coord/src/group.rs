@@ -35,6 +35,10 @@ pub struct Now {
 
 /// What can happen to a group.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every event is a request, and none is kept"
+)]
 pub enum Event {
     /// Somebody asks; there will be exactly one [`Output::Reply`] with this id.
     Request {
@@ -57,6 +61,7 @@ pub enum Event {
 
 /// What the parts of a group share while they handle an event.
 pub(crate) struct Cx<'a> {
+    pub group_id: &'a str,
     pub now: Now,
     pub settings: &'a GroupSettings,
     pub topics: &'a Topics,
@@ -115,6 +120,7 @@ pub struct Snapshot {
 macro_rules! cx {
     ($group:ident, $now:expr) => {
         &mut Cx {
+            group_id: &$group.id,
             now: $now,
             settings: &$group.settings,
             topics: &$group.topics,
@@ -296,15 +302,15 @@ impl Group {
     }
 
     fn no_consumer_group(&self) -> Refusal {
-        let what = if matches!(self.kind, Kind::Absent) {
-            "not found"
-        } else {
-            "is not a consumer group"
+        self.no_such_group("a consumer group")
+    }
+
+    fn no_such_group(&self, kind: &str) -> Refusal {
+        let message = match self.kind {
+            Kind::Absent => format!("Group {} not found.", self.id),
+            Kind::Classic(_) | Kind::Consumer(_) => format!("Group {} is not {kind}.", self.id),
         };
-        Refusal::new(
-            GroupError::GroupIdNotFound,
-            format!("Group {} {what}.", self.id),
-        )
+        Refusal::new(GroupError::GroupIdNotFound, message)
     }
 
     fn join(&mut self, now: Now, id: RequestId, client: Client, join: JoinGroup) {
@@ -319,16 +325,22 @@ impl Group {
             consumer.join_classic(cx, id, client, join);
             return self.downgrade_if_all_are_classic(now);
         }
-        if !matches!(self.kind, Kind::Classic(_)) {
-            self.kind = Kind::Classic(Box::new(Classic::new(now.wall_ms)));
-        }
-        if let Kind::Classic(classic) = &mut self.kind {
-            classic.join(cx, id, client, join);
-            match (classic.is_unused(), classic.stored) {
-                (true, _) => self.kind = Kind::Absent,
-                (false, false) => classic.persist_new(cx),
-                (false, true) => {}
+        let former = match &self.kind {
+            Kind::Classic(_) => None,
+            Kind::Absent | Kind::Consumer(_) => {
+                let classic = Kind::Classic(Box::new(Classic::new(now.wall_ms)));
+                Some(std::mem::replace(&mut self.kind, classic))
             }
+        };
+        let Kind::Classic(classic) = &mut self.kind else {
+            return;
+        };
+        classic.join(cx, id, client, join);
+        match former {
+            // Nobody came in: the group is what it was.
+            Some(former) if classic.is_unused() => self.kind = former,
+            Some(_) => classic.persist_new(cx),
+            None => {}
         }
     }
 
@@ -374,7 +386,7 @@ impl Group {
     fn leave(&mut self, now: Now, leave: LeaveGroup) -> LeaveReply {
         let cx = cx!(self, now);
         match &mut self.kind {
-            Kind::Absent => LeaveReply::refused(GroupError::UnknownMemberId),
+            Kind::Absent => LeaveReply::unknown(leave),
             Kind::Classic(classic) => classic.leave(cx, leave),
             Kind::Consumer(consumer) => consumer.leave_classic(cx, leave),
         }
@@ -385,7 +397,7 @@ impl Group {
         match &self.kind {
             Kind::Classic(classic) => classic.describe(),
             Kind::Absent | Kind::Consumer(_) => DescribeReply {
-                error: Some(GroupError::GroupIdNotFound),
+                error: Some(self.no_such_group("a classic group")),
                 state: GroupState::Dead,
                 protocol_type: String::new(),
                 protocol: String::new(),
@@ -401,31 +413,43 @@ impl Group {
         beat: ConsumerGroupHeartbeat,
     ) -> Result<HeartbeatReply, Refusal> {
         crate::consumer::check_request(&self.id, &beat, &self.settings)?;
-        if !matches!(self.kind, Kind::Consumer(_)) {
-            self.become_consumer(now, &beat)?;
-        }
+        let former = match self.kind {
+            Kind::Consumer(_) => None,
+            Kind::Absent | Kind::Classic(_) => Some(self.become_consumer(now, &beat)?),
+        };
         let cx = cx!(self, now);
-        match &mut self.kind {
-            Kind::Consumer(consumer) => consumer.heartbeat(cx, &self.id, client, beat),
-            Kind::Absent | Kind::Classic(_) => Err(self.no_consumer_group()),
+        let Kind::Consumer(consumer) = &mut self.kind else {
+            return Err(self.no_consumer_group());
+        };
+        let answer = consumer.heartbeat(cx, client, beat);
+        // Nobody came in: the group is what it was.
+        if let Some(former) = former.filter(|_| consumer.epoch() == 0) {
+            self.kind = former;
         }
+        answer
     }
 
-    /// A member of KIP-848 that joins makes an absent or empty group one of its own, and takes living members along.
-    fn become_consumer(&mut self, now: Now, beat: &ConsumerGroupHeartbeat) -> Result<(), Refusal> {
+    /// A member of KIP-848 that joins makes an absent or empty group one of its own, and takes living members along. What
+    /// the group was before is returned.
+    fn become_consumer(
+        &mut self,
+        now: Now,
+        beat: &ConsumerGroupHeartbeat,
+    ) -> Result<Kind, Refusal> {
         if beat.member_epoch != 0 {
             return Err(self.no_consumer_group());
         }
         let cx = cx!(self, now);
         let consumer = match &mut self.kind {
             Kind::Classic(classic) if !classic.is_empty() => migrate::upgrade(cx, classic)?,
-            Kind::Classic(_) | Kind::Absent => Consumer::new(),
-            Kind::Consumer(_) => return Ok(()),
+            Kind::Absent | Kind::Classic(_) | Kind::Consumer(_) => Consumer::default(),
         };
         self.timers.clear();
         consumer.start_sessions(cx!(self, now));
-        self.kind = Kind::Consumer(Box::new(consumer));
-        Ok(())
+        Ok(std::mem::replace(
+            &mut self.kind,
+            Kind::Consumer(Box::new(consumer)),
+        ))
     }
 
     /// When the last member of KIP-848 has gone and classic ones remain, the group is theirs again.

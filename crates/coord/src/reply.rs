@@ -3,7 +3,7 @@ use bytes::Bytes;
 use sh_base::{PartitionIndex, TopicId};
 
 use crate::{
-    command::{Client, TopicPartitions},
+    command::{Client, LeaveGroup, LeavingMember, TopicPartitions},
     error::{GroupError, Refusal},
 };
 
@@ -34,7 +34,7 @@ impl Reply {
                 *error = Some(code)
             }
             Reply::LeaveGroup(reply) => *reply = LeaveReply::refused(code),
-            Reply::DescribeGroup(reply) => reply.error = Some(code),
+            Reply::DescribeGroup(reply) => reply.error = Some(code.into()),
             Reply::OffsetCommit(reply) | Reply::OffsetDelete(reply) => reply.refuse(code),
             Reply::ConsumerGroupHeartbeat(reply) => *reply = Err(code.into()),
             Reply::ConsumerGroupDescribe(reply) => *reply = Err(code.into()),
@@ -115,6 +115,18 @@ pub struct LeftMember {
 }
 
 impl LeaveReply {
+    /// What a group that does not exist says to each member.
+    pub(crate) fn unknown(leave: LeaveGroup) -> Self {
+        let unknown = |member: LeavingMember| LeftMember {
+            member_id: member.member_id,
+            instance_id: member.instance_id,
+            error: Some(GroupError::UnknownMemberId),
+        };
+        LeaveReply {
+            error: None,
+            members: leave.members.into_iter().map(unknown).collect(),
+        }
+    }
     pub(crate) fn refused(error: GroupError) -> Self {
         LeaveReply {
             error: Some(error),
@@ -166,7 +178,7 @@ pub struct Listing {
 /// DescribeGroups. A group that does not exist is `Dead`, with `GroupIdNotFound` (versions before 6 leave the error out).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeReply {
-    pub error: Option<GroupError>,
+    pub error: Option<Refusal>,
     pub state: GroupState,
     pub protocol_type: String,
     /// The chosen protocol, of a stable group; else empty.
@@ -184,12 +196,15 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
-/// A code for each partition that was named; all the same if the group refused the request.
+/// One topic's partitions, each with what it was refused for.
+pub type PartitionCodes = (String, Vec<(PartitionIndex, Option<GroupError>)>);
+
+/// A code for each partition that was named. A refused commit has the code at each; a refused deletion has no topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetsReply {
     /// About the request as a whole (only OffsetDelete's response has a place for it).
     pub error: Option<GroupError>,
-    pub topics: Vec<(String, Vec<(PartitionIndex, Option<GroupError>)>)>,
+    pub topics: Vec<PartitionCodes>,
 }
 
 impl OffsetsReply {
@@ -231,7 +246,8 @@ pub struct ConsumerMemberDescription {
     pub member_epoch: i32,
     pub client: Client,
     pub subscribed_topic_names: Vec<String>,
-    pub subscribed_topic_regex: Option<String>,
+    /// Empty: none.
+    pub subscribed_topic_regex: String,
     /// Topics that no longer exist are left out.
     pub assignment: Vec<DescribedTopic>,
     pub target_assignment: Vec<DescribedTopic>,

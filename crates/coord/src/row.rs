@@ -17,7 +17,7 @@ pub struct UnreadableRow(#[from] serde_json::Error);
 
 /// The group itself. Written at each completed rebalance (classic) or bump of an epoch (KIP-848).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum GroupRow {
     Classic(ClassicRow),
     Consumer(ConsumerRow),
@@ -43,7 +43,7 @@ pub struct ConsumerRow {
 
 /// A member and what it was assigned. The key holds its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum MemberRow {
     Classic(ClassicMemberRow),
     Consumer(ConsumerMemberRow),

@@ -102,10 +102,15 @@ impl<'a> Builder<'a> {
     /// Each move lowers the sum of the squared loads, so this ends.
     fn balance(&mut self) {
         let topics: Vec<TopicId> = self.subscribed.keys().copied().collect();
-        while topics
-            .iter()
-            .fold(false, |moved, topic| self.balance_topic(topic) || moved)
-        {}
+        loop {
+            let moved = topics
+                .iter()
+                .filter(|topic| self.balance_topic(topic))
+                .count();
+            if moved == 0 {
+                return;
+            }
+        }
     }
 
     fn balance_topic(&mut self, topic: &TopicId) -> bool {

@@ -66,8 +66,6 @@ pub(crate) struct Classic {
     subscribed: Option<BTreeSet<String>>,
     /// Members that have a row in the store.
     pub saved: BTreeSet<String>,
-    /// The group has a row in the store.
-    pub stored: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +94,6 @@ impl Classic {
             since_ms: now_ms,
             subscribed: None,
             saved: BTreeSet::new(),
-            stored: false,
         }
     }
 
@@ -104,7 +101,6 @@ impl Classic {
     pub fn restore(cx: &mut Cx, row: ClassicRow, members: BTreeMap<String, Member>) -> Self {
         let mut group = Classic::new(row.since_ms);
         group.saved = members.keys().cloned().collect();
-        group.stored = true;
         group.generation = row.generation;
         group.protocol_type = row.protocol_type;
         group.protocol = row.protocol;
@@ -136,7 +132,7 @@ impl Classic {
 
     /// Nobody has joined, and nobody was told to come back.
     pub fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && !self.stored
+        self.members.is_empty() && self.pending.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -150,7 +146,6 @@ impl Classic {
 
     /// Stores that the group exists, before its first rebalance has completed.
     pub fn persist_new(&mut self, cx: &mut Cx) {
-        self.stored = true;
         cx.out.put_group(GroupRow::Classic(ClassicRow {
             generation: 0,
             protocol_type: None,
@@ -261,7 +256,6 @@ impl Classic {
 
     /// Stores the group as it is now. Only called where a rebalance is complete, so never with half of one.
     pub fn persist(&mut self, cx: &mut Cx) {
-        self.stored = true;
         cx.out.put_group(GroupRow::Classic(ClassicRow {
             generation: self.generation,
             protocol_type: self.protocol_type.clone(),

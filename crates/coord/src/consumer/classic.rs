@@ -1,9 +1,6 @@
 //! Members that speak the classic protocol in a KIP-848 group. For each of them the group looks like a classic one: its
 //! epoch is the generation, and "rebalance in progress" means that there is something new to fetch by joining again.
-use super::{
-    Consumer,
-    subscribe::{fenced, unknown, unknown_instance},
-};
+use super::Consumer;
 use crate::{
     command::{
         Client, Heartbeat, JoinGroup, LeaveGroup, LeavingMember, RequestId, SyncGroup,
@@ -60,10 +57,7 @@ impl Consumer {
         let before = self.classic_member_of(cx, &id, join, is_new)?;
         let owned = owned_partitions(cx.topics, &subscription);
         let member = as_classic(&before, client, join, subscription);
-        let changed =
-            member.topic_names != before.topic_names || member.topic_regex != before.topic_regex;
-        self.put(&id, member);
-        self.resolve_new(cx.topics);
+        let changed = self.subscribe(cx, &id, &before, member);
         self.bump_epoch_if(cx, changed);
         self.assign_if_due(cx);
         self.reconcile(cx, &id, Some(&owned), changed);
@@ -108,10 +102,10 @@ impl Consumer {
         };
         match self.holder_of(instance) {
             None if is_new => Ok(ConsumerMemberRow::default()),
-            None => Err(unknown_instance(instance).code),
+            None => Err(GroupError::UnknownMemberId),
             Some((holder, member)) if holder == id => Ok(member),
             Some((holder, _)) if is_new => Ok(self.replace(cx, &holder, id)),
-            Some((holder, _)) => Err(fenced(instance, &holder).code),
+            Some(_) => Err(GroupError::FencedInstanceId),
         }
     }
 
@@ -149,7 +143,7 @@ impl Consumer {
                 return Err(GroupError::FencedInstanceId);
             }
         }
-        let member = self.members.get(id).ok_or_else(|| unknown(id).code)?;
+        let member = self.members.get(id).ok_or(GroupError::UnknownMemberId)?;
         let classic = member.classic.as_ref().ok_or(GroupError::UnknownMemberId)?;
         if generation.is_some_and(|generation| generation != member.epoch) {
             return Err(GroupError::IllegalGeneration);

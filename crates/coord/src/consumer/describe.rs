@@ -51,7 +51,7 @@ fn describe_member(
             host: member.client_host.clone(),
         },
         subscribed_topic_names: member.topic_names.iter().cloned().collect(),
-        subscribed_topic_regex: member.topic_regex.clone(),
+        subscribed_topic_regex: member.topic_regex.clone().unwrap_or_default(),
         assignment: named(topics, assigned),
         target_assignment: named(topics, target),
         member_type: i8::from(member.classic.is_none()),

@@ -12,13 +12,12 @@ impl Consumer {
     pub fn heartbeat(
         &mut self,
         cx: &mut Cx,
-        group_id: &str,
         client: Client,
         beat: ConsumerGroupHeartbeat,
     ) -> Result<HeartbeatReply, Refusal> {
         let answered = match beat.member_epoch {
             LEAVE_EPOCH | LEFT_STATIC_EPOCH => self.leave(cx, &beat),
-            _ => self.stay(cx, group_id, client, beat),
+            _ => self.stay(cx, client, beat),
         };
         self.save(cx);
         answered
@@ -27,34 +26,48 @@ impl Consumer {
     fn stay(
         &mut self,
         cx: &mut Cx,
-        group_id: &str,
         client: Client,
         beat: ConsumerGroupHeartbeat,
     ) -> Result<HeartbeatReply, Refusal> {
-        self.check_room(cx, group_id, &beat.member_id)?;
+        self.check_room(cx, &beat.member_id)?;
         let id = match beat.member_id.as_str() {
             "" => cx.uuid().to_string(),
             id => id.to_owned(),
         };
         let before = self.member_of(cx, &id, &beat)?;
         let member = updated(&before, client, &beat);
-        let changed =
-            member.topic_names != before.topic_names || member.topic_regex != before.topic_regex;
-        self.put(&id, member);
-        self.resolve_new(cx.topics);
+        let changed = self.subscribe(cx, &id, &before, member);
         self.bump_epoch_if(cx, changed);
         self.assign_if_due(cx);
         self.reconcile(cx, &id, beat.topic_partitions.as_ref(), changed);
         Ok(self.answer(cx, &id, &beat, &before.assigned))
     }
 
-    fn check_room(&self, cx: &Cx, group_id: &str, member_id: &str) -> Result<(), Refusal> {
+    /// Puts the member, with what it wishes now. Says whether that is something else than before.
+    pub(super) fn subscribe(
+        &mut self,
+        cx: &Cx,
+        id: &str,
+        before: &ConsumerMemberRow,
+        member: ConsumerMemberRow,
+    ) -> bool {
+        let by_regex = member.topic_regex != before.topic_regex;
+        let changed = by_regex || member.topic_names != before.topic_names;
+        self.put(id, member);
+        if by_regex {
+            self.resolve_new(cx.topics);
+        }
+        changed
+    }
+
+    fn check_room(&self, cx: &Cx, member_id: &str) -> Result<(), Refusal> {
         let max = cx.settings.consumer_members_max;
         if self.members.len() < max || self.members.contains_key(member_id) {
             return Ok(());
         }
         let message = format!(
-            "The consumer group {group_id} has reached its maximum capacity of {max} members."
+            "The consumer group {} has reached its maximum capacity of {max} members.",
+            cx.group_id
         );
         Err(Refusal::new(GroupError::GroupMaxSizeReached, message))
     }

@@ -20,10 +20,10 @@ impl Consumer {
                 .holder_of(instance)
                 .ok_or_else(|| unknown_instance(instance))?;
             if holder != *id {
-                return Err(fenced(instance, &holder));
+                return Err(fenced(id, instance, &holder));
             }
         } else if !self.members.contains_key(id) {
-            return Err(unknown(id));
+            return Err(unknown(cx, id));
         }
         if beat.member_epoch == LEFT_STATIC_EPOCH {
             self.leave_place_behind(id);

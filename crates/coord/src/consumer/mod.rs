@@ -59,10 +59,6 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub fn new() -> Self {
-        Consumer::default()
-    }
-
     /// A group of members that all have what they should have, in one epoch.
     pub fn adopt(cx: &Cx, epoch: i32, members: BTreeMap<String, ConsumerMemberRow>) -> Self {
         let mut group = Consumer {

@@ -25,6 +25,10 @@ impl Consumer {
         let Some(member) = self.members.get(id) else {
             return;
         };
+        let settled = member.state == MemberState::Stable && member.epoch == self.assignment_epoch;
+        if settled && !subscription_changed {
+            return;
+        }
         let subscribed = self.topic_ids_of(cx.topics, member);
         let step = Step {
             group: self,

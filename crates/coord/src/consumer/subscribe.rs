@@ -16,13 +16,14 @@ impl Consumer {
         beat: &ConsumerGroupHeartbeat,
     ) -> Result<ConsumerMemberRow, Refusal> {
         match &beat.instance_id {
-            None => self.dynamic_member(id, beat),
+            None => self.dynamic_member(cx, id, beat),
             Some(instance) => self.static_member(cx, id, instance, beat),
         }
     }
 
     fn dynamic_member(
         &self,
+        cx: &Cx,
         id: &str,
         beat: &ConsumerGroupHeartbeat,
     ) -> Result<ConsumerMemberRow, Refusal> {
@@ -32,7 +33,7 @@ impl Consumer {
                 Ok(member.clone())
             }
             None if beat.member_epoch == 0 => Ok(ConsumerMemberRow::default()),
-            None => Err(unknown(id)),
+            None => Err(unknown(cx, id)),
         }
     }
 
@@ -47,7 +48,7 @@ impl Consumer {
         if beat.member_epoch != 0 {
             let (holder, member) = holder.ok_or_else(|| unknown_instance(instance))?;
             if holder != id {
-                return Err(fenced(instance, &holder));
+                return Err(fenced(id, instance, &holder));
             }
             check_epoch(&member, beat.member_epoch, beat.topic_partitions.as_ref())?;
             return Ok(member);
@@ -57,7 +58,7 @@ impl Consumer {
             Some((holder, member)) if holder == id => Ok(member),
             Some((holder, member)) => {
                 if member.classic.is_none() && member.epoch != LEFT_STATIC_EPOCH {
-                    return Err(unreleased(instance, &holder));
+                    return Err(unreleased(id, instance, &holder));
                 }
                 Ok(self.replace(cx, &holder, id))
             }
@@ -91,7 +92,7 @@ fn check_epoch(
     };
     let problem = match () {
         () if epoch == 0 || epoch == member.epoch => return Ok(()),
-        () if epoch > member.epoch => "larger",
+        () if epoch > member.epoch => "greater",
         () if lost_answer() => return Ok(()),
         () => "smaller",
     };
@@ -111,28 +112,25 @@ fn is_within(owned: &TopicPartitions, assigned: &AssignedPartitions) -> bool {
     })
 }
 
-pub(super) fn unknown(id: &str) -> Refusal {
-    Refusal::new(
-        GroupError::UnknownMemberId,
-        format!("Member {id} is not a member of the group."),
-    )
+pub(super) fn unknown(cx: &Cx, id: &str) -> Refusal {
+    let message = format!("Member {id} is not a member of group {}.", cx.group_id);
+    Refusal::new(GroupError::UnknownMemberId, message)
 }
 
 pub(super) fn unknown_instance(instance: &str) -> Refusal {
-    Refusal::new(
-        GroupError::UnknownMemberId,
-        format!("Instance id {instance} is unknown."),
-    )
+    let message = format!("Instance id {instance} is unknown.");
+    Refusal::new(GroupError::UnknownMemberId, message)
 }
 
-pub(super) fn fenced(instance: &str, holder: &str) -> Refusal {
-    let message = format!("Instance id {instance} is used by another member ({holder}).");
+pub(super) fn fenced(id: &str, instance: &str, holder: &str) -> Refusal {
+    let message =
+        format!("Static member {id} with instance id {instance} was fenced by member {holder}.");
     Refusal::new(GroupError::FencedInstanceId, message)
 }
 
-fn unreleased(instance: &str, holder: &str) -> Refusal {
+fn unreleased(id: &str, instance: &str, holder: &str) -> Refusal {
     let message = format!(
-        "Instance id {instance} is owned by member {holder}, which has not left the group."
+        "Static member {id} with instance id {instance} cannot join the group because the instance id is owned by {holder} member."
     );
     Refusal::new(GroupError::UnreleasedInstanceId, message)
 }

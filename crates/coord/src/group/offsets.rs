@@ -84,12 +84,14 @@ impl Group {
             Kind::Classic(classic) => classic.check_offset_delete(),
             Kind::Consumer(_) => Ok(()),
         };
-        let mut reply = OffsetsReply::default();
-        for (topic, partitions) in delete.topics {
-            let subscribed = self
-                .is_subscribed_to(&topic)
-                .then_some(GroupError::GroupSubscribedToTopic);
-            let refused = allowed.err().or(subscribed);
+        let mut reply = OffsetsReply {
+            error: allowed.err(),
+            ..OffsetsReply::default()
+        };
+        let topics = delete.topics.into_iter().filter(|_| allowed.is_ok());
+        for (topic, partitions) in topics {
+            let subscribed = self.is_subscribed_to(&topic);
+            let refused = subscribed.then_some(GroupError::GroupSubscribedToTopic);
             if refused.is_none() {
                 for partition in partitions.iter().copied() {
                     let topic = topic.clone();
@@ -102,7 +104,6 @@ impl Group {
                 partitions.into_iter().map(|p| (p, refused)).collect(),
             ));
         }
-        reply.error = allowed.err();
         reply
     }
 

@@ -8,6 +8,7 @@ use crate::driver::*;
 fn group_with(topics: &[(&str, i32)]) -> Driver {
     let settings = GroupSettings {
         consumer_assignment_interval_ms: 0,
+        initial_rebalance_delay_ms: 0,
         ..GroupSettings::default()
     };
     let mut d = Driver::with(settings);
@@ -503,7 +504,7 @@ fn classic_requests_to_a_living_group_of_the_new_protocol_know_no_such_member() 
     let Reply::DescribeGroup(reply) = d.call(Command::DescribeGroup) else {
         panic!()
     };
-    assert_eq!(reply.error, Some(GroupError::GroupIdNotFound));
+    assert_eq!(reply.error.unwrap().code, GroupError::GroupIdNotFound);
 }
 
 #[test]
@@ -517,4 +518,20 @@ fn an_empty_group_changes_its_protocol_with_whoever_comes_first() {
     d.stable_group(1);
     assert_eq!(d.group.listing().unwrap().group_type, "classic");
     assert_eq!(d.offsets.len(), 1, "the offsets stay");
+}
+
+#[test]
+fn a_refused_join_leaves_an_empty_group_as_it_was() {
+    let mut d = group_with(&[("t", 1)]);
+    d.beat(joining("a", &["t"])).unwrap();
+    d.beat(beating("a", -1, None)).unwrap();
+    let asked = d.join(JoinGroup {
+        protocols: Vec::new(),
+        ..join("")
+    });
+    assert_eq!(
+        d.joined(asked).error,
+        Some(GroupError::InconsistentGroupProtocol)
+    );
+    assert_eq!(d.group.listing().unwrap().group_type, "consumer");
 }

@@ -218,22 +218,26 @@ impl Driver {
     }
 
     pub fn send_as(&mut self, client: &str, command: Command) -> RequestId {
+        let id = self.hand_over(client, command);
+        self.poll();
+        id
+    }
+
+    /// Sends without looking at the timers.
+    fn hand_over(&mut self, client: &str, command: Command) -> RequestId {
         let id = self.next_id;
         self.next_id += 1;
         let client = Client {
             id: client.into(),
             host: "/127.0.0.1".into(),
         };
-        let outputs = self.group.handle(
-            self.now,
-            Event::Request {
-                id,
-                client,
-                command,
-            },
-        );
+        let event = Event::Request {
+            id,
+            client,
+            command,
+        };
+        let outputs = self.group.handle(self.now, event);
         self.take(outputs);
-        self.poll();
         id
     }
 
@@ -344,7 +348,10 @@ impl Driver {
 
     /// All join with their ids, the leader assigns, and the group is stable.
     pub fn rejoin_all(&mut self, members: &[String]) -> Vec<JoinReply> {
-        let asked: Vec<RequestId> = members.iter().map(|id| self.join(join(id))).collect();
+        let asked: Vec<RequestId> = members
+            .iter()
+            .map(|id| self.hand_over("client", Command::JoinGroup(join(id))))
+            .collect();
         self.poll();
         let joined: Vec<JoinReply> = asked.into_iter().map(|id| self.joined(id)).collect();
         assert!(
