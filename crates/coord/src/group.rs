@@ -1,4 +1,6 @@
 //! One group, of whatever protocol: takes requests, times and changes of the world, and gives answers and rows to store.
+mod classic;
+mod consumer;
 mod offsets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -7,17 +9,11 @@ use sh_base::Rng;
 
 use crate::{
     classic::{Classic, Member},
-    command::{
-        Client, Command, ConsumerGroupHeartbeat, Heartbeat, JoinGroup, LeaveGroup, RequestId,
-        SyncGroup,
-    },
+    command::{Client, Command, RequestId},
     consumer::Consumer,
     error::{GroupError, Refusal},
-    migrate,
     outbox::{Outbox, Output},
-    reply::{
-        DescribeReply, GroupState, HeartbeatReply, JoinReply, LeaveReply, Listing, Reply, SyncReply,
-    },
+    reply::{Listing, Reply},
     row::{GroupRow, MemberRow},
     settings::GroupSettings,
     timers::{Timer, Timers},
@@ -311,157 +307,5 @@ impl Group {
             Kind::Classic(_) | Kind::Consumer(_) => format!("Group {} is not {kind}.", self.id),
         };
         Refusal::new(GroupError::GroupIdNotFound, message)
-    }
-
-    fn join(&mut self, now: Now, id: RequestId, client: Client, join: JoinGroup) {
-        if let Err(code) = self.check_join(&join) {
-            let reply = JoinReply::refused(&join.member_id, code);
-            return self.outbox.reply(id, Reply::JoinGroup(reply));
-        }
-        let cx = cx!(self, now);
-        if let Kind::Consumer(consumer) = &mut self.kind
-            && !consumer.is_empty()
-        {
-            consumer.join_classic(cx, id, client, join);
-            return self.downgrade_if_all_are_classic(now);
-        }
-        let former = match &self.kind {
-            Kind::Classic(_) => None,
-            Kind::Absent | Kind::Consumer(_) => {
-                let classic = Kind::Classic(Box::new(Classic::new(now.wall_ms)));
-                Some(std::mem::replace(&mut self.kind, classic))
-            }
-        };
-        let Kind::Classic(classic) = &mut self.kind else {
-            return;
-        };
-        classic.join(cx, id, client, join);
-        match former {
-            // Nobody came in: the group is what it was.
-            Some(former) if classic.is_unused() => self.kind = former,
-            Some(_) => classic.persist_new(cx),
-            None => {}
-        }
-    }
-
-    fn check_join(&self, join: &JoinGroup) -> Result<(), GroupError> {
-        let allowed = self.settings.classic_session_timeout_ms_min
-            ..=self.settings.classic_session_timeout_ms_max;
-        let exists = match &self.kind {
-            Kind::Absent => false,
-            Kind::Classic(_) => true,
-            Kind::Consumer(consumer) => !consumer.is_empty(),
-        };
-        match () {
-            () if self.id.is_empty() => Err(GroupError::InvalidGroupId),
-            () if !allowed.contains(&join.session_timeout_ms) => {
-                Err(GroupError::InvalidSessionTimeout)
-            }
-            () if !exists && !join.member_id.is_empty() => Err(GroupError::UnknownMemberId),
-            () => Ok(()),
-        }
-    }
-
-    fn sync(&mut self, now: Now, id: RequestId, sync: SyncGroup) {
-        let cx = cx!(self, now);
-        match &mut self.kind {
-            Kind::Absent => {
-                let reply = SyncReply::refused(GroupError::UnknownMemberId);
-                self.outbox.reply(id, Reply::SyncGroup(reply));
-            }
-            Kind::Classic(classic) => classic.sync(cx, id, sync),
-            Kind::Consumer(consumer) => consumer.sync_classic(cx, id, sync),
-        }
-    }
-
-    fn heartbeat(&mut self, now: Now, beat: &Heartbeat) -> Result<(), GroupError> {
-        let cx = cx!(self, now);
-        match &mut self.kind {
-            Kind::Absent => Err(GroupError::UnknownMemberId),
-            Kind::Classic(classic) => classic.heartbeat(cx, beat),
-            Kind::Consumer(consumer) => consumer.heartbeat_classic(cx, beat),
-        }
-    }
-
-    fn leave(&mut self, now: Now, leave: LeaveGroup) -> LeaveReply {
-        let cx = cx!(self, now);
-        match &mut self.kind {
-            Kind::Absent => LeaveReply::unknown(leave),
-            Kind::Classic(classic) => classic.leave(cx, leave),
-            Kind::Consumer(consumer) => consumer.leave_classic(cx, leave),
-        }
-    }
-
-    /// DescribeGroups knows classic groups only; for it a KIP-848 group does not exist.
-    fn describe(&self) -> DescribeReply {
-        match &self.kind {
-            Kind::Classic(classic) => classic.describe(),
-            Kind::Absent | Kind::Consumer(_) => DescribeReply {
-                error: Some(self.no_such_group("a classic group")),
-                state: GroupState::Dead,
-                protocol_type: String::new(),
-                protocol: String::new(),
-                members: Vec::new(),
-            },
-        }
-    }
-
-    fn consumer_heartbeat(
-        &mut self,
-        now: Now,
-        client: Client,
-        beat: ConsumerGroupHeartbeat,
-    ) -> Result<HeartbeatReply, Refusal> {
-        crate::consumer::check_request(&self.id, &beat, &self.settings)?;
-        let former = match self.kind {
-            Kind::Consumer(_) => None,
-            Kind::Absent | Kind::Classic(_) => Some(self.become_consumer(now, &beat)?),
-        };
-        let cx = cx!(self, now);
-        let Kind::Consumer(consumer) = &mut self.kind else {
-            return Err(self.no_consumer_group());
-        };
-        let answer = consumer.heartbeat(cx, client, beat);
-        // Nobody came in: the group is what it was.
-        if let Some(former) = former.filter(|_| consumer.epoch() == 0) {
-            self.kind = former;
-        }
-        answer
-    }
-
-    /// A member of KIP-848 that joins makes an absent or empty group one of its own, and takes living members along. What
-    /// the group was before is returned.
-    fn become_consumer(
-        &mut self,
-        now: Now,
-        beat: &ConsumerGroupHeartbeat,
-    ) -> Result<Kind, Refusal> {
-        if beat.member_epoch != 0 {
-            return Err(self.no_consumer_group());
-        }
-        let cx = cx!(self, now);
-        let consumer = match &mut self.kind {
-            Kind::Classic(classic) if !classic.is_empty() => migrate::upgrade(cx, classic)?,
-            Kind::Absent | Kind::Classic(_) | Kind::Consumer(_) => Consumer::default(),
-        };
-        self.timers.clear();
-        consumer.start_sessions(cx!(self, now));
-        Ok(std::mem::replace(
-            &mut self.kind,
-            Kind::Consumer(Box::new(consumer)),
-        ))
-    }
-
-    /// When the last member of KIP-848 has gone and classic ones remain, the group is theirs again.
-    fn downgrade_if_all_are_classic(&mut self, now: Now) {
-        let Kind::Consumer(consumer) = &mut self.kind else {
-            return;
-        };
-        if !consumer.should_downgrade(&self.settings) {
-            return;
-        }
-        self.timers.clear();
-        let classic = migrate::downgrade(cx!(self, now), consumer);
-        self.kind = Kind::Classic(Box::new(classic));
     }
 }

@@ -566,3 +566,19 @@ fn settings_change_while_the_group_lives() {
     });
     assert_eq!(d.joined(asked).error, Some(GroupError::MemberIdRequired));
 }
+
+#[test]
+fn a_thousand_members_agree_in_one_rebalance() {
+    let mut d = Driver::with(GroupSettings::default());
+    let old = |id: &str| JoinGroup {
+        requires_known_member_id: false,
+        ..join(id)
+    };
+    let asked: Vec<_> = (0..1_000).map(|_| d.join(old(""))).collect();
+    d.pass_ms(6_000);
+    let joined: Vec<_> = asked.into_iter().map(|id| d.joined(id)).collect();
+    assert!(joined.iter().all(|member| member.generation == 1));
+    d.assign_names(&joined);
+    assert_eq!(d.state(), Some("Stable"));
+    assert_eq!(d.stored.members.len(), 1_000);
+}

@@ -535,3 +535,28 @@ fn a_refused_join_leaves_an_empty_group_as_it_was() {
     );
     assert_eq!(d.group.listing().unwrap().group_type, "consumer");
 }
+
+#[test]
+fn a_thousand_members_settle_and_then_write_nothing() {
+    let mut d = Driver::new();
+    d.set_topics(&[("t", 2_000)]);
+    let ids: Vec<String> = (0..1_000).map(|i| format!("m{i}")).collect();
+    let mut members: Vec<(i32, TopicPartitions)> = Vec::new();
+    for id in &ids {
+        let reply = d.beat(joining(id, &["t"])).unwrap();
+        members.push((reply.member_epoch, reply.assignment.unwrap()));
+    }
+    let mut persists = 0;
+    for _ in 0..6 {
+        d.pass_ms(1_000);
+        persists = d.persists;
+        for (id, (epoch, has)) in ids.iter().zip(&mut members) {
+            let reply = d.beat(beating(id, *epoch, Some(has.clone()))).unwrap();
+            *epoch = reply.member_epoch;
+            *has = reply.assignment.unwrap_or(std::mem::take(has));
+        }
+    }
+    assert_eq!(d.state(), Some("Stable"));
+    assert!(members.iter().all(|(_, has)| flat(has).len() == 2));
+    assert_eq!(d.persists, persists, "nothing changes any more");
+}
