@@ -62,7 +62,9 @@ impl AgentRow {
     }
     /// Is this incarnation the newest life of its agent?
     pub fn is_current(value: Option<&Bytes>, by: &Incarnation) -> bool {
-        value.and_then(|v| AgentRow::decode(v).ok()).is_some_and(|row| row.is(by))
+        value
+            .and_then(|v| AgentRow::decode(v).ok())
+            .is_some_and(|row| row.is(by))
     }
     fn is(&self, by: &Incarnation) -> bool {
         self.epoch == by.epoch && self.nonce == format!("{:016x}", by.nonce)
@@ -82,26 +84,54 @@ impl AgentRow {
 
 /// A lane for what an agent does before it has an incarnation: its name is drawn, so it never meets another.
 pub fn boot_lane(store: Arc<dyn MetaStore>, env: &Env) -> Lane {
-    let by = Incarnation { agent: AgentId(u32::MAX), epoch: 0, nonce: env.next_u64() };
-    Lane::new(store, env.clone(), LaneId { by, lane: CONTROL_LANE }, 0)
+    let by = Incarnation {
+        agent: AgentId(u32::MAX),
+        epoch: 0,
+        nonce: env.next_u64(),
+    };
+    Lane::new(
+        store,
+        env.clone(),
+        LaneId {
+            by,
+            lane: CONTROL_LANE,
+        },
+        0,
+    )
 }
 
 /// Allocates the next agent id, counted from 0, never given twice.
 pub async fn allocate_id(lane: &Lane, patience: Duration) -> Result<AgentId, MetaError> {
     let key = Key::Counter("agent-id".into());
-    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
-    let entry = lane.update(plan, patience, move |view| take_next(view, &key)).await?;
+    let plan = Plan {
+        locks: vec![key.clone()],
+        ..Plan::default()
+    };
+    let entry = lane
+        .update(plan, patience, move |view| take_next(view, &key))
+        .await?;
     let text = String::from_utf8_lossy(&entry.reply).into_owned();
-    let id = text.parse().map_err(|_| MetaError::Definite(format!("the counter agent-id holds {text:?}")))?;
+    let id = text
+        .parse()
+        .map_err(|_| MetaError::Definite(format!("the counter agent-id holds {text:?}")))?;
     Ok(AgentId(id))
 }
 
 /// Takes the next number of a counter row (decimal text).
 fn take_next(view: &View, key: &Key) -> Decision {
-    let stored = view.value(key).and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok());
+    let stored = view
+        .value(key)
+        .and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok());
     let next = stored.unwrap_or(0);
-    let write = |n: u64| Write { key: key.clone(), value: Some(n.to_string().into()), version: None };
-    Decision { writes: vec![write(next + 1)], reply: next.to_string().into() }
+    let write = |n: u64| Write {
+        key: key.clone(),
+        value: Some(n.to_string().into()),
+        version: None,
+    };
+    Decision {
+        writes: vec![write(next + 1)],
+        reply: next.to_string().into(),
+    }
 }
 
 /// **A new life**: bumps the epoch under the exclusive lock of the row and draws the nonce (model: `Bump`).
@@ -113,9 +143,16 @@ pub async fn begin_life(
     patience: Duration,
 ) -> Result<(Incarnation, AgentRow), MetaError> {
     let key = Key::Agent(id);
-    let nonce = if mutant::is("no_nonce") { 0 } else { env.next_u64() };
+    let nonce = if mutant::is("no_nonce") {
+        0
+    } else {
+        env.next_u64()
+    };
     let (now_ms, address) = (env.wall_ms(), address.clone());
-    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+    let plan = Plan {
+        locks: vec![key.clone()],
+        ..Plan::default()
+    };
     let bump = move |view: &View| {
         let old = view.value(&key).and_then(|v| AgentRow::decode(v).ok());
         let row = AgentRow {
@@ -128,12 +165,26 @@ pub async fn begin_life(
             serving: false,
             needs_from: old.map_or((0, 0), |row| row.needs_from),
         };
-        let write = Write { key: key.clone(), value: Some(row.encode()), version: None };
-        Decision { writes: vec![write], reply: row.encode() }
+        let write = Write {
+            key: key.clone(),
+            value: Some(row.encode()),
+            version: None,
+        };
+        Decision {
+            writes: vec![write],
+            reply: row.encode(),
+        }
     };
     let entry = lane.update(plan, patience, bump).await?;
     let row = AgentRow::decode(&entry.reply).map_err(|e| MetaError::Definite(e.to_string()))?;
-    Ok((Incarnation { agent: id, epoch: row.epoch, nonce }, row))
+    Ok((
+        Incarnation {
+            agent: id,
+            epoch: row.epoch,
+            nonce,
+        },
+        row,
+    ))
 }
 
 /// The outcome of a change to one's own row.
@@ -152,16 +203,35 @@ pub async fn change_own_row(
     change: impl Fn(&mut AgentRow) + Send + Sync + 'static,
 ) -> Result<OwnRow, MetaError> {
     let key = Key::Agent(me.agent);
-    let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+    let plan = Plan {
+        locks: vec![key.clone()],
+        ..Plan::default()
+    };
     let apply = move |view: &View| {
-        let own = view.value(&key).and_then(|v| AgentRow::decode(v).ok()).filter(|row| row.is(&me));
-        let Some(mut row) = own else { return Decision::default() };
+        let own = view
+            .value(&key)
+            .and_then(|v| AgentRow::decode(v).ok())
+            .filter(|row| row.is(&me));
+        let Some(mut row) = own else {
+            return Decision::default();
+        };
         change(&mut row);
-        let write = Write { key: key.clone(), value: Some(row.encode()), version: None };
-        Decision { writes: vec![write], reply: Bytes::new() }
+        let write = Write {
+            key: key.clone(),
+            value: Some(row.encode()),
+            version: None,
+        };
+        Decision {
+            writes: vec![write],
+            reply: Bytes::new(),
+        }
     };
     let entry = lane.update(plan, patience, apply).await?;
-    Ok(if entry.changes.is_empty() { OwnRow::Fenced } else { OwnRow::Written })
+    Ok(if entry.changes.is_empty() {
+        OwnRow::Fenced
+    } else {
+        OwnRow::Written
+    })
 }
 
 #[cfg(test)]
@@ -177,19 +247,38 @@ mod tests {
     /// The first window of the life that follows a start on this store.
     fn first_key(store: MemoryStore, env: &Env) -> String {
         let lane = boot_lane(Arc::new(store), env);
-        let address = Address { host: "h".into(), port: 1, zone: None };
-        let begun = block_on(begin_life(&lane, env, AgentId(1), &address, Duration::from_secs(1)));
-        ObjectKey::L0(ObjectId { by: begun.unwrap().0, seq: 1 }).to_string()
+        let address = Address {
+            host: "h".into(),
+            port: 1,
+            zone: None,
+        };
+        let begun = block_on(begin_life(
+            &lane,
+            env,
+            AgentId(1),
+            &address,
+            Duration::from_secs(1),
+        ));
+        ObjectKey::L0(ObjectId {
+            by: begun.unwrap().0,
+            seq: 1,
+        })
+        .to_string()
     }
 
     /// Model: `aw_store_key`. A store that went back gives an epoch a second time.
     #[test]
     fn two_lives_of_one_epoch_never_share_a_key() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let _entered = runtime.enter();
         let (store, env) = (MemoryStore::new("one"), test_env());
         let back = store.copy();
-        let keys = |store: &MemoryStore, back: &MemoryStore| (first_key(store.copy(), &env), first_key(back.copy(), &env));
+        let keys = |store: &MemoryStore, back: &MemoryStore| {
+            (first_key(store.copy(), &env), first_key(back.copy(), &env))
+        };
         let (before, after) = keys(&store, &back);
         assert_ne!(before, after);
         let (before, after) = crate::mutant::with("no_nonce", || keys(&store, &back));
@@ -208,7 +297,14 @@ mod tests {
             serving: true,
             needs_from: (2, 5),
         };
-        let id = |epoch, seq| ObjectId { by: Incarnation { agent: AgentId(1), epoch, nonce: 9 }, seq };
+        let id = |epoch, seq| ObjectId {
+            by: Incarnation {
+                agent: AgentId(1),
+                epoch,
+                nonce: 9,
+            },
+            seq,
+        };
         assert!(row.may_forget(id(1, 900)) && row.may_forget(id(2, 4)));
         assert!(!row.may_forget(id(2, 5)) && !row.may_forget(id(3, 1)));
         row.needs_from = (0, 0);

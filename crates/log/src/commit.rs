@@ -18,8 +18,8 @@ use crate::{
     codec::{Malformed, Reader, put_list},
     mutant,
     row::{
-        Answer, BatchRecord, Extent, Fate, Head, Place, ProducerState, Refusal, RunAnswers, Verdict,
-        check_replayed, check_sequence,
+        Answer, BatchRecord, Extent, Fate, Head, Place, ProducerState, Refusal, RunAnswers,
+        Verdict, check_replayed, check_sequence,
     },
 };
 
@@ -105,6 +105,10 @@ impl WindowPlan {
     }
 }
 
+/// How many partitions and producers one window may write for, so that its commit fits into one update whatever happens to
+/// its batches: a head and two extents for each, or a producer.
+pub const WINDOW_WRITERS_MAX: usize = UPDATE_EXTENTS_MAX / 4;
+
 /// How many of these windows fit into one update, at least one.
 pub fn windows_of_one_update<'a>(windows: impl Iterator<Item = &'a WindowPlan>) -> usize {
     let mut rows = 0;
@@ -119,7 +123,10 @@ pub fn windows_of_one_update<'a>(windows: impl Iterator<Item = &'a WindowPlan>) 
 pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
     let current = AgentRow::is_current(view.value(&Key::Agent(plan.by.agent)), &plan.by);
     if !current && !mutant::is("no_epoch") {
-        return Ok(Decision { writes: vec![], reply: CommitReply::Fenced.encode() });
+        return Ok(Decision {
+            writes: vec![],
+            reply: CommitReply::Fenced.encode(),
+        });
     }
     let mut state = State::new(plan, view);
     let mut fates = Vec::new();
@@ -138,7 +145,10 @@ pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
             _ => fates.push(state.window(window)?),
         }
     }
-    Ok(Decision { writes: state.writes(), reply: CommitReply::Fates(fates).encode() })
+    Ok(Decision {
+        writes: state.writes(),
+        reply: CommitReply::Fates(fates).encode(),
+    })
 }
 
 /// The rows as the commit changes them.
@@ -169,7 +179,10 @@ impl<'a> State<'a> {
 
     /// **The fate of an id is decided once** (model: `bug_no_fate`).
     fn known_fate(&self, id: ObjectId) -> Result<Option<Fate>, Malformed> {
-        self.view.value(&Key::Object(id)).map(|v| Fate::decode(v)).transpose()
+        self.view
+            .value(&Key::Object(id))
+            .map(|v| Fate::decode(v))
+            .transpose()
     }
 
     /// **No overtaking** (model: `aw_overtake`): once a batch of a partition was told to come again, so are all later ones.
@@ -185,7 +198,10 @@ impl<'a> State<'a> {
             for batch in &run.batches {
                 answers.push(self.batch(window.id, run.partition, batch)?);
             }
-            runs.push(RunAnswers { partition: run.partition, answers });
+            runs.push(RunAnswers {
+                partition: run.partition,
+                answers,
+            });
         }
         let fate = Fate::Committed(runs);
         self.fates.push((window.id, fate.encode()));
@@ -203,13 +219,17 @@ impl<'a> State<'a> {
             return Ok(Answer::Refused(Refusal::TopicDeleted));
         }
         let held = self.held.contains(&tp) && !mutant::is("overtake");
-        if held || !may_write(&head, self.by, batch.promised) {
+        if held || !may_write(&head, self.by, batch.promised) || !self.has_room(batch.promised) {
             self.held.insert(tp);
             return Ok(Answer::Again);
         }
         let base_offset = batch.promised.map_or(head.next_offset, |p| p.base_offset);
         match self.verdict(tp, batch)? {
-            Verdict::Duplicate(b) => return Ok(Answer::Duplicate { base_offset: b.base_offset }),
+            Verdict::Duplicate(b) => {
+                return Ok(Answer::Duplicate {
+                    base_offset: b.base_offset,
+                });
+            }
             Verdict::Refused(why) => return Ok(Answer::Refused(why)),
             verdict => self.remember(tp, batch, base_offset, verdict)?,
         }
@@ -221,6 +241,12 @@ impl<'a> State<'a> {
         Ok(Answer::Stored { base_offset })
     }
 
+    /// An update takes so many rows of a kind. Batches that were refused leave holes in what would be one extent; those behind
+    /// too many of them come again. What was promised never does: a lease leaves no hole but the one before its first batch.
+    fn has_room(&self, promised: Option<Promise>) -> bool {
+        promised.is_some() || self.extents.len() < UPDATE_EXTENTS_MAX - 2 * WINDOW_WRITERS_MAX
+    }
+
     fn head(&mut self, tp: TopicPartition) -> Result<Head, Malformed> {
         match self.heads.get(&tp) {
             Some(head) => Ok(head.clone()),
@@ -228,7 +254,11 @@ impl<'a> State<'a> {
         }
     }
 
-    fn producer(&self, tp: TopicPartition, id: ProducerId) -> Result<Option<ProducerState>, Malformed> {
+    fn producer(
+        &self,
+        tp: TopicPartition,
+        id: ProducerId,
+    ) -> Result<Option<ProducerState>, Malformed> {
         match self.producers.get(&(tp, id)) {
             Some(state) => Ok(Some(state.clone())),
             None => {
@@ -240,9 +270,16 @@ impl<'a> State<'a> {
 
     /// **At most once** (model: `bug_no_dup`).
     fn verdict(&self, tp: TopicPartition, batch: &BatchPlan) -> Result<Verdict, Malformed> {
-        let Some(producer) = batch.producer else { return Ok(Verdict::Next) };
+        let Some(producer) = batch.producer else {
+            return Ok(Verdict::Next);
+        };
         let state = self.producer(tp, producer.id)?;
-        let check = if batch.replayed { check_replayed } else { check_sequence };
+        let replayed = batch.replayed && !mutant::is("replay_refused");
+        let check = if replayed {
+            check_replayed
+        } else {
+            check_sequence
+        };
         Ok(match check(state.as_ref(), &producer, batch.records) {
             Verdict::Duplicate(_) if mutant::is("no_dup") => Verdict::Next,
             verdict => verdict,
@@ -256,7 +293,9 @@ impl<'a> State<'a> {
         base_offset: Offset,
         verdict: Verdict,
     ) -> Result<(), Malformed> {
-        let Some(p) = batch.producer else { return Ok(()) };
+        let Some(p) = batch.producer else {
+            return Ok(());
+        };
         let record = BatchRecord {
             base_sequence: p.base_sequence,
             last_sequence: sequence_add(p.base_sequence, batch.records - 1),
@@ -296,7 +335,10 @@ impl<'a> State<'a> {
         end: Offset,
         batch: &BatchPlan,
     ) {
-        let last = self.extents.range_mut((tp, Offset::MIN)..(tp, base)).next_back();
+        let last = self
+            .extents
+            .range_mut((tp, Offset::MIN)..(tp, base))
+            .next_back();
         if let Some((_, last)) = last
             && last.end == base
             && let Some(place) = &mut last.place
@@ -311,7 +353,11 @@ impl<'a> State<'a> {
         }
         let extent = Extent {
             end,
-            place: Some(Place { object, start: batch.start, len: batch.len }),
+            place: Some(Place {
+                object,
+                start: batch.start,
+                len: batch.len,
+            }),
             leader_epoch: head.leader_epoch,
             min_timestamp: batch.min_timestamp,
             max_timestamp: batch.max_timestamp,
@@ -321,11 +367,23 @@ impl<'a> State<'a> {
 
     fn writes(self) -> Vec<Write> {
         let version = |tp: &TopicPartition| self.view.row(&Key::Head(*tp)).version + 1;
-        let locked = |key, value| Write { key, value: Some(value), version: None };
-        let fates = self.fates.iter().map(|(id, fate)| locked(Key::Object(*id), fate.clone()));
-        let heads = self.heads.iter().map(|(tp, head)| locked(Key::Head(*tp), head.encode()));
-        let producers =
-            self.producers.iter().map(|((tp, id), s)| locked(Key::Producer(*tp, *id), s.encode()));
+        let locked = |key, value| Write {
+            key,
+            value: Some(value),
+            version: None,
+        };
+        let fates = self
+            .fates
+            .iter()
+            .map(|(id, fate)| locked(Key::Object(*id), fate.clone()));
+        let heads = self
+            .heads
+            .iter()
+            .map(|(tp, head)| locked(Key::Head(*tp), head.encode()));
+        let producers = self
+            .producers
+            .iter()
+            .map(|((tp, id), s)| locked(Key::Producer(*tp, *id), s.encode()));
         let extents = self.extents.iter().map(|((tp, base), e)| Write {
             key: Key::Extent(*tp, *base),
             value: Some(e.encode()),
@@ -342,13 +400,18 @@ fn may_write(head: &Head, by: Incarnation, promised: Option<Promise>) -> bool {
         (Some(_), _) if mutant::is("no_lease_fence") => true,
         (None, _) if mutant::is("no_lease_check") => true,
         (Some(p), Some(lease)) => {
-            lease.holder == by.agent && lease.epoch == p.lease_epoch && p.base_offset >= head.next_offset
+            lease.holder == by.agent
+                && lease.epoch == p.lease_epoch
+                && p.base_offset >= head.next_offset
         }
         (Some(_), None) => false,
         (None, Some(lease)) => lease.holder == by.agent,
         (None, None) => true,
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 impl CommitReply {
     pub fn encode(&self) -> Bytes {

@@ -80,14 +80,27 @@ impl Log {
     pub async fn open(cfg: LogConfig, parts: LogParts) -> Result<Log, LogOpenError> {
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let report = wal_report(mailbox.clone(), parts.on_fatal.clone());
-        let wal = WalConfig { dir: cfg.wal_dir.clone(), file_bytes: cfg.wal_file_bytes };
+        let wal = WalConfig {
+            dir: cfg.wal_dir.clone(),
+            file_bytes: cfg.wal_file_bytes,
+        };
         let (wal, recovered) = Wal::open(wal, report)?;
-        let replay = replay::replay(&parts.store, &parts.control, parts.me, recovered, REPLAY_PATIENCE).await?;
+        let replay = replay::replay(
+            &parts.store,
+            &parts.control,
+            parts.me,
+            recovered,
+            REPLAY_PATIENCE,
+        )
+        .await?;
         let again = replay.restored.entries.len();
         if again + replay.finished.len() > 0 {
             tracing::info!(stored = replay.finished.len(), again, "replayed the WAL");
         }
-        replay.finished.iter().for_each(|number| wal.finish(*number));
+        replay
+            .finished
+            .iter()
+            .for_each(|number| wal.finish(*number));
         let hands = Hands {
             env: parts.env,
             bucket: parts.bucket,
@@ -102,7 +115,12 @@ impl Log {
         let drained = ingest::spawn(cfg.ingest, hands, replay.restored, mailbox.clone(), inbox);
         let memory_kib = units(cfg.memory_bytes_max);
         let memory = Arc::new(Semaphore::new(memory_kib as usize));
-        Ok(Log { mailbox, memory, memory_kib, drained })
+        Ok(Log {
+            mailbox,
+            memory,
+            memory_kib,
+            drained,
+        })
     }
 
     /// Waits until `bytes` more may be held in memory (back-pressure): taken before a request is read from its socket. A
@@ -145,7 +163,10 @@ fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX)
 }
 
-fn wal_report(mailbox: Mailbox, on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>) -> impl Fn(Outcome) + Send {
+fn wal_report(
+    mailbox: Mailbox,
+    on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>,
+) -> impl Fn(Outcome) + Send {
     move |outcome| {
         let event = match outcome {
             Outcome::Synced(upto) => Event::WalSynced(upto),

@@ -4,8 +4,8 @@
 pub mod agent;
 pub mod api;
 mod cache;
-pub mod codec;
 pub mod cluster;
+pub mod codec;
 pub mod commit;
 pub mod delete;
 pub mod engine;
@@ -27,8 +27,8 @@ mod wait;
 pub mod wal;
 
 pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket};
-pub use engine::{Log, LogConfig, LogOpenError, LogParts};
 pub use delete::delete_records;
+pub use engine::{Log, LogConfig, LogOpenError, LogParts};
 pub use reader::{
     Ends, HeadChange, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader, StoredBatch, Waiter,
 };

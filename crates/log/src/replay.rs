@@ -52,12 +52,16 @@ pub enum ReplayError {
 pub enum Verdict {
     Finished,
     /// It goes out again; `replaces` says that the whole old object is void.
-    Again { replaces: bool },
+    Again {
+        replaces: bool,
+    },
 }
 
 /// One row of the table above.
 pub fn verdict(fate: &Fate, partition: TopicPartition, ordinal: u32) -> Option<Verdict> {
-    let Fate::Committed(runs) = fate else { return Some(Verdict::Again { replaces: true }) };
+    let Fate::Committed(runs) = fate else {
+        return Some(Verdict::Again { replaces: true });
+    };
     let run = runs.iter().find(|run| run.partition == partition)?;
     Some(match run.answers.get(ordinal as usize)? {
         Answer::Stored { .. } | Answer::Duplicate { .. } | Answer::Refused(_) => Verdict::Finished,
@@ -117,7 +121,15 @@ fn follow_moves(records: Vec<(u64, WalRecord)>) -> Vec<Waiting> {
         match record {
             WalRecord::Batch(batch) => {
                 let (object, ordinal) = (batch.object, batch.ordinal);
-                waiting.insert(number, Waiting { number, object, ordinal, batch });
+                waiting.insert(
+                    number,
+                    Waiting {
+                        number,
+                        object,
+                        ordinal,
+                        batch,
+                    },
+                );
             }
             WalRecord::Moved { to, batches } => {
                 for (moved, ordinal) in batches {
@@ -145,7 +157,11 @@ async fn decide(
     let ids: Vec<ObjectId> = ids.iter().copied().collect();
     for page in ids.chunks(PAGE) {
         let locks: Vec<Key> = page.iter().map(|id| Key::Object(*id)).collect();
-        let plan = Plan { locks: locks.clone(), shares: vec![Key::Agent(me.agent)], ..Plan::default() };
+        let plan = Plan {
+            locks: locks.clone(),
+            shares: vec![Key::Agent(me.agent)],
+            ..Plan::default()
+        };
         let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let see = seen.clone();
         let entry = lane
@@ -169,24 +185,41 @@ const FENCED: &[u8] = b"fenced";
 
 fn abort_undecided(view: &View, me: Incarnation, ids: &[Key]) -> Decision {
     if !AgentRow::is_current(view.value(&Key::Agent(me.agent)), &me) {
-        return Decision { writes: vec![], reply: Bytes::from_static(FENCED) };
+        return Decision {
+            writes: vec![],
+            reply: Bytes::from_static(FENCED),
+        };
     }
     // A second guard beside the epoch: these mutants break a rule only where it is missing.
-    if ["look_first", "no_epoch", "reuse_key"].into_iter().any(mutant::is) {
+    if ["look_first", "no_epoch", "reuse_key"]
+        .into_iter()
+        .any(mutant::is)
+    {
         return Decision::default();
     }
     let undecided = ids.iter().filter(|key| view.value(key).is_none());
-    let abort = |key: &Key| Write { key: key.clone(), value: Some(Fate::Aborted.encode()), version: None };
-    Decision { writes: undecided.map(abort).collect(), reply: Bytes::new() }
+    let abort = |key: &Key| Write {
+        key: key.clone(),
+        value: Some(Fate::Aborted.encode()),
+        version: None,
+    };
+    Decision {
+        writes: undecided.map(abort).collect(),
+        reply: Bytes::new(),
+    }
 }
 
 fn restored(w: Waiting, replaces: bool) -> Result<RestoredEntry, ReplayError> {
-    let batch = Batch::parse(w.batch.bytes).map_err(|e| ReplayError::Batch(w.number, e.to_string()))?;
+    let batch =
+        Batch::parse(w.batch.bytes).map_err(|e| ReplayError::Batch(w.number, e.to_string()))?;
     Ok(RestoredEntry {
         partition: w.batch.partition,
         org: w.batch.org,
         batch,
-        promise: Promise { lease_epoch: w.batch.lease_epoch, base_offset: w.batch.base_offset },
+        promise: Promise {
+            lease_epoch: w.batch.lease_epoch,
+            base_offset: w.batch.base_offset,
+        },
         wal: w.number,
         replaces: replaces.then_some(w.object),
     })
@@ -201,21 +234,38 @@ async fn leases(
 ) -> Result<BTreeMap<TopicPartition, HeldLease>, ReplayError> {
     let mut epochs: BTreeMap<TopicPartition, BTreeSet<u64>> = BTreeMap::new();
     for entry in entries {
-        epochs.entry(entry.partition).or_default().insert(entry.promise.lease_epoch);
+        epochs
+            .entry(entry.partition)
+            .or_default()
+            .insert(entry.promise.lease_epoch);
     }
     let mut leases = BTreeMap::new();
     for (tp, epochs) in epochs {
-        let row = store.get(&[Key::Head(tp)]).await?.into_iter().next().unwrap_or_default();
+        let row = store
+            .get(&[Key::Head(tp)])
+            .await?
+            .into_iter()
+            .next()
+            .unwrap_or_default();
         let head = Head::of(row.value.as_ref())?;
-        let ours = head.lease.filter(|l| {
-            epochs.len() == 1 && epochs.contains(&l.epoch) && l.holder == me.agent
-        });
+        let ours = head
+            .lease
+            .filter(|l| epochs.len() == 1 && epochs.contains(&l.epoch) && l.holder == me.agent);
         if let Some(Lease { epoch, .. }) = ours
             && let Some(producers) = read_producers(store, tp).await?
         {
             let (next_offset, log_start) = (head.next_offset, head.log_start);
             let last_used = Duration::ZERO;
-            leases.insert(tp, HeldLease { epoch, next_offset, log_start, producers, last_used });
+            leases.insert(
+                tp,
+                HeldLease {
+                    epoch,
+                    next_offset,
+                    log_start,
+                    producers,
+                    last_used,
+                },
+            );
         }
     }
     Ok(leases)

@@ -64,7 +64,13 @@ pub fn spawn(
     let (drained, watch) = tokio::sync::watch::channel(false);
     let (now, now_ms) = (hands.env.mono(), hands.env.wall_ms());
     let machine = Machine::new(cfg, hands.me, restored, now, now_ms);
-    let driver = Driver { machine, hands, mailbox, inbox, drained };
+    let driver = Driver {
+        machine,
+        hands,
+        mailbox,
+        inbox,
+        drained,
+    };
     tokio::spawn(driver.run());
     watch
 }
@@ -78,7 +84,10 @@ impl Driver {
             let mut events = Vec::new();
             self.act();
             let now = self.hands.env.mono();
-            let wait = self.machine.next_timeout(now).map(|at| at.saturating_sub(now));
+            let wait = self
+                .machine
+                .next_timeout(now)
+                .map(|at| at.saturating_sub(now));
             if !self.receive(&mut events, wait).await {
                 return;
             }
@@ -87,7 +96,8 @@ impl Driver {
                 self.machine.handle(now, now_ms, event);
             }
             self.machine.tick(now);
-            self.drained.send_if_modified(|d| std::mem::replace(d, self.machine.is_drained()) != *d);
+            self.drained
+                .send_if_modified(|d| std::mem::replace(d, self.machine.is_drained()) != *d);
         }
     }
 
@@ -125,8 +135,16 @@ impl Driver {
             put_until_stored(&hands, &object).await;
             let took = hands.env.mono() - begun;
             metrics::histogram!("streamhouse_window_upload_seconds").record(took.as_secs_f64());
-            let starts = object.runs.iter().flat_map(|run| run.starts.iter().copied()).collect();
-            let _ = mailbox.send(Event::Uploaded { id: object.id, starts, took });
+            let starts = object
+                .runs
+                .iter()
+                .flat_map(|run| run.starts.iter().copied())
+                .collect();
+            let _ = mailbox.send(Event::Uploaded {
+                id: object.id,
+                starts,
+                took,
+            });
         });
     }
 
@@ -214,24 +232,34 @@ async fn commit_until_known(hands: &Hands, plan: CommitPlan) -> Result<Committed
     let entry = loop {
         match try_commit(hands, &plan).await {
             Ok(entry) => break entry,
-            Err(MetaError::Foreign(why)) => return Err(Failure::new(ErrorCode::StorageUnavailable, why)),
+            Err(MetaError::Foreign(why)) => {
+                return Err(Failure::new(ErrorCode::StorageUnavailable, why));
+            }
             Err(error) => tracing::warn!(%error, "a commit failed and is tried again"),
         }
         metrics::counter!("streamhouse_commit_failures_total").increment(1);
         sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
     };
-    metrics::histogram!("streamhouse_commit_seconds").record((hands.env.mono() - begun).as_secs_f64());
+    metrics::histogram!("streamhouse_commit_seconds")
+        .record((hands.env.mono() - begun).as_secs_f64());
     read_reply(&entry)
 }
 
 async fn try_commit(hands: &Hands, plan: &Arc<CommitPlan>) -> Result<FeedEntry, MetaError> {
-    let what = Plan { locks: plan.locks(), shares: plan.shares(), ..Plan::default() };
+    let what = Plan {
+        locks: plan.locks(),
+        shares: plan.shares(),
+        ..Plan::default()
+    };
     let plan = plan.clone();
     let decide = move |view: &sh_meta::View| {
         commit(&plan, view).unwrap_or_else(|Malformed(what)| {
             let reply = CommitReply::Damaged(what.to_owned()).encode();
-            Decision { writes: vec![], reply }
+            Decision {
+                writes: vec![],
+                reply,
+            }
         })
     };
     hands.commits.update(what, PATIENCE, decide).await
@@ -240,7 +268,10 @@ async fn try_commit(hands: &Hands, plan: &Arc<CommitPlan>) -> Result<FeedEntry, 
 pub(super) fn read_reply(entry: &FeedEntry) -> Result<Committed, Failure> {
     let stop = |text: String| Failure::new(ErrorCode::StorageUnavailable, text);
     match CommitReply::decode(&entry.reply).map_err(|e| stop(e.to_string()))? {
-        CommitReply::Fates(fates) => Ok(Committed { fates, log_starts: log_starts(entry) }),
+        CommitReply::Fates(fates) => Ok(Committed {
+            fates,
+            log_starts: log_starts(entry),
+        }),
         CommitReply::Fenced => Err(stop("a newer life of this agent has begun".into())),
         CommitReply::Damaged(what) => Err(stop(Malformed::text(&what))),
     }

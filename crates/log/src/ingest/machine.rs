@@ -5,13 +5,16 @@
 //! nothing of the partition is under way, and given up the same way; the WAL learns of a new id before its upload; records
 //! are finished in the WAL only when they were stored.
 mod leasing;
+mod walled;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
-use sh_base::{ErrorCode, Failure, Incarnation, ObjectId, Offset, Org, TopicPartition, batch::Batch};
+use sh_base::{
+    ErrorCode, Failure, Incarnation, ObjectId, Offset, Org, TopicPartition, batch::Batch,
+};
 
 use super::{
     config::IngestConfig,
@@ -20,19 +23,22 @@ use super::{
     window::{Budget, Dependent, Entry, Reply, Stage, Window},
 };
 use crate::{
-    agent::age,
     api::{Ack, Append, AppendResult, Appended},
     commit::{CommitPlan, Promise, windows_of_one_update},
     mutant,
     row::{Answer, Fate, Head, RunAnswers},
-    wal::record::{WalBatch, WalRecord},
+    wal::record::WalRecord,
 };
 
 /// What happened.
 pub enum Event {
     Append(Append, Reply),
     /// The object is in the bucket: where each batch starts, and how long the PUT took.
-    Uploaded { id: ObjectId, starts: Vec<u64>, took: Duration },
+    Uploaded {
+        id: ObjectId,
+        starts: Vec<u64>,
+        took: Duration,
+    },
     Committed(Committed),
     /// Everything up to this WAL record is synced.
     WalSynced(u64),
@@ -145,7 +151,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const NEEDS_EVERY: Duration = Duration::from_secs(60);
 
 impl Machine {
-    pub fn new(cfg: IngestConfig, me: Incarnation, restored: Restored, now: Duration, now_ms: i64) -> Machine {
+    pub fn new(
+        cfg: IngestConfig,
+        me: Incarnation,
+        restored: Restored,
+        now: Duration,
+        now_ms: i64,
+    ) -> Machine {
         let budget = Budget::new(cfg.early_closes_per_second, cfg.early_closes_burst, now);
         let mut machine = Machine {
             cfg,
@@ -213,13 +225,13 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
-    /// Nothing is under way, and no lease is held; or nothing will ever end, because the agent must stop.
+    /// Nothing is under way, and no lease is held. Never true of an agent that must stop with something unanswered.
     pub fn is_drained(&self) -> bool {
-        if self.dead.is_some() {
-            return true;
-        }
         let at_rest = |p: &Part| {
-            p.pending == 0 && p.redo.is_empty() && p.parked.is_empty() && matches!(p.lease, LeaseState::None)
+            p.pending == 0
+                && p.redo.is_empty()
+                && p.parked.is_empty()
+                && matches!(p.lease, LeaseState::None)
         };
         self.windows.is_empty() && self.parts.values().all(at_rest)
     }
@@ -255,7 +267,8 @@ impl Machine {
     fn place(&mut self, now: Duration, now_ms: i64, mut entry: Entry) {
         let (wal_has_room, draining) = (self.wal_bytes < self.cfg.wal_bytes_max, self.draining);
         let part = self.parts.entry(entry.partition).or_default();
-        let wants_lease = entry.ack == Ack::Leader && entry.lease_allowed && wal_has_room && !draining;
+        let wants_lease =
+            entry.ack == Ack::Leader && entry.lease_allowed && wal_has_room && !draining;
         match &mut part.lease {
             LeaseState::Held(lease) => match lease.assign(now, now_ms, &mut entry) {
                 Assigned::Next => self.put_promised(now, entry, wal_has_room),
@@ -285,43 +298,18 @@ impl Machine {
         }
     }
 
-    fn write_ahead(&mut self, index: usize, tp: TopicPartition, ordinal: u32) {
-        self.wal_last += 1;
-        let (number, window) = (self.wal_last, &mut self.windows[index]);
-        window.wal_upto = number;
-        let object = window.id;
-        let Some(entry) = window.entries.last_mut() else { return };
-        let Some(promise) = entry.promise else { return };
-        entry.wal = Some(number);
-        let record = WalBatch {
-            object,
-            ordinal,
-            partition: tp,
-            org: entry.org.clone(),
-            lease_epoch: promise.lease_epoch,
-            base_offset: promise.base_offset,
-            bytes: entry.batch.bytes().clone(),
-        };
-        self.wal_bytes += record.bytes.len() as u64;
-        self.wal_sizes.insert(number, record.bytes.len() as u64);
-        if let Some(reply) = entry.reply.take()
-            && let Some(lease) = self.parts.get_mut(&tp).and_then(Part::held)
-        {
-            self.acks.push_back((number, reply, lease.appended(promise.base_offset, false)));
-        }
-        self.effects.push(Effect::Wal(number, WalRecord::Batch(record)));
-        if mutant::is("ack_before_fsync") {
-            self.wal_synced(number);
-        }
-    }
-
     /// **An answer that was decided ahead of commits is not heard before them**: a duplicate's original may still be lost.
     fn answer_in_order(&mut self, mut entry: Entry, lease_epoch: u64, answer: AppendResult) {
         match (self.windows.back_mut(), entry.reply.take()) {
-            (Some(window), Some(reply)) => {
-                window.after.push(Dependent { reply, partition: entry.partition, lease_epoch, answer });
+            (Some(window), Some(reply)) if !mutant::is("duplicate_early") => {
+                window.after.push(Dependent {
+                    reply,
+                    partition: entry.partition,
+                    lease_epoch,
+                    answer,
+                });
             }
-            (None, Some(reply)) => {
+            (_, Some(reply)) => {
                 let _ = reply.send(answer);
             }
             (_, None) => {}
@@ -329,10 +317,17 @@ impl Machine {
     }
 
     fn answer_dependent(&mut self, d: Dependent) {
-        let held = self.parts.get_mut(&d.partition).and_then(Part::held).map(|l| l.epoch);
+        let held = self
+            .parts
+            .get_mut(&d.partition)
+            .and_then(Part::held)
+            .map(|l| l.epoch);
         let answer = match held == Some(d.lease_epoch) {
             true => d.answer,
-            false => Err(Failure::new(ErrorCode::NotLeader, "the lease ended meanwhile: send the batch again")),
+            false => Err(Failure::new(
+                ErrorCode::NotLeader,
+                "the lease ended meanwhile: send the batch again",
+            )),
         };
         let _ = d.reply.send(answer);
     }
@@ -345,12 +340,12 @@ impl Machine {
         let index = self.open_window(now);
         let window = &mut self.windows[index];
         let ordinal = window.push(now, entry);
-        window.full = window.bytes >= self.cfg.window_bytes_max;
+        window.full = window.is_full(self.cfg.window_bytes_max);
         (index, ordinal)
     }
 
     fn open_window(&mut self, now: Duration) -> usize {
-        let usable = |w: &Window| w.stage == Stage::Open && w.bytes < self.cfg.window_bytes_max;
+        let usable = |w: &Window| w.stage == Stage::Open && !w.is_full(self.cfg.window_bytes_max);
         if !self.windows.back().is_some_and(usable) {
             self.close(now);
             let id = self.next_id();
@@ -371,16 +366,23 @@ impl Machine {
     /// arrived for a while and the budget allows it; at its age otherwise; at once when it is full.
     fn close_time(&mut self, now: Duration) -> Option<Duration> {
         let on_the_way = self.windows.iter().filter(|w| w.stage != Stage::Open);
-        let (in_flight, by_choice) = on_the_way.fold((0, 0), |(n, c), w| (n + 1, c + usize::from(!w.full)));
+        let (in_flight, by_choice) =
+            on_the_way.fold((0, 0), |(n, c), w| (n + 1, c + usize::from(!w.full)));
         let quiet = self.quiet();
-        let window = self.windows.back().filter(|w| w.stage == Stage::Open && !w.entries.is_empty())?;
+        let window = self
+            .windows
+            .back()
+            .filter(|w| w.stage == Stage::Open && !w.entries.is_empty())?;
         if window.full || self.draining {
             return Some(now);
         }
         if in_flight >= self.cfg.windows_in_flight {
             return None;
         }
-        let (aged, calm) = (window.opened + self.cfg.window_age_max, window.last_arrival + quiet);
+        let (aged, calm) = (
+            window.opened + self.cfg.window_age_max,
+            window.last_arrival + quiet,
+        );
         if by_choice > 0 {
             return Some(aged);
         }
@@ -393,7 +395,9 @@ impl Machine {
     }
 
     fn close(&mut self, now: Duration) {
-        let Some(window) = self.windows.back_mut().filter(|w| w.stage == Stage::Open) else { return };
+        let Some(window) = self.windows.back_mut().filter(|w| w.stage == Stage::Open) else {
+            return;
+        };
         if window.entries.is_empty() && window.after.is_empty() {
             return;
         }
@@ -408,7 +412,8 @@ impl Machine {
     /// **The WAL knows the id of a window before its upload**, synced (model: `aw_no_chain`).
     fn upload_what_is_ready(&mut self) {
         for window in &mut self.windows {
-            if window.stage == Stage::Closed && window.wal_upto <= self.wal_synced {
+            let synced = window.wal_upto <= self.wal_synced || mutant::is("upload_before_sync");
+            if window.stage == Stage::Closed && synced {
                 window.stage = Stage::Uploading;
                 self.effects.push(Effect::Upload(window.seal()));
             }
@@ -416,41 +421,17 @@ impl Machine {
     }
 
     fn uploaded(&mut self, id: ObjectId, starts: Vec<u64>, took: Duration) {
-        self.put_time = if self.put_time.is_zero() { took } else { (self.put_time * 7 + took) / 8 };
+        self.put_time = if self.put_time.is_zero() {
+            took
+        } else {
+            (self.put_time * 7 + took) / 8
+        };
         if let Some(window) = self.windows.iter_mut().find(|w| w.id == id) {
             window.stage = Stage::Stored;
             window.starts = starts;
             if mutant::is("trim_early") {
                 let numbers = window.entries.iter().filter_map(|e| e.wal);
                 self.effects.extend(numbers.map(Effect::WalFinish));
-            }
-        }
-    }
-
-    fn wal_synced(&mut self, upto: u64) {
-        self.wal_synced = self.wal_synced.max(upto);
-        while self.acks.front().is_some_and(|(number, ..)| *number <= self.wal_synced) {
-            if let Some((_, reply, appended)) = self.acks.pop_front() {
-                let _ = reply.send(Ok(appended));
-            }
-        }
-        self.upload_what_is_ready();
-    }
-
-    /// These batches are answered when they are durable.
-    fn wal_skipped(&mut self, numbers: &[u64]) {
-        let skipped: HashSet<u64> = numbers.iter().copied().collect();
-        let (back, waiting) = self.acks.drain(..).partition(|(n, ..)| skipped.contains(n));
-        self.acks = waiting;
-        let back: VecDeque<_> = back;
-        let mut replies: HashMap<u64, Reply> = back.into_iter().map(|(n, reply, _)| (n, reply)).collect();
-        let in_windows = self.windows.iter_mut().flat_map(|w| &mut w.entries);
-        let refused = self.parts.values_mut().flat_map(|p| &mut p.redo);
-        for entry in in_windows.chain(refused) {
-            if let Some(number) = entry.wal.filter(|n| skipped.contains(n)) {
-                entry.wal = None;
-                entry.reply = replies.remove(&number);
-                self.wal_bytes -= self.wal_sizes.remove(&number).unwrap_or(0);
             }
         }
     }
@@ -473,10 +454,19 @@ impl Machine {
             return;
         }
         windows.truncate(windows_of_one_update(windows.iter()));
-        let held: HashSet<_> =
-            self.parts.iter().filter(|(_, p)| !p.redo.is_empty()).map(|(tp, _)| *tp).collect();
+        let held: HashSet<_> = self
+            .parts
+            .iter()
+            .filter(|(_, p)| !p.redo.is_empty())
+            .map(|(tp, _)| *tp)
+            .collect();
         self.committing = true;
-        self.effects.push(Effect::Commit(CommitPlan { by: self.me, windows, held, now_ms }));
+        self.effects.push(Effect::Commit(CommitPlan {
+            by: self.me,
+            windows,
+            held,
+            now_ms,
+        }));
     }
 
     fn committed(&mut self, now: Duration, now_ms: i64, committed: Committed) {
@@ -500,21 +490,33 @@ impl Machine {
         log_starts: &HashMap<TopicPartition, Offset>,
         touched: &mut BTreeSet<TopicPartition>,
     ) {
-        let Some(mut window) = self.windows.pop_front() else { return };
-        let answers: Vec<Answer> = runs.iter().flat_map(|r| r.answers.iter().copied()).collect();
+        let Some(mut window) = self.windows.pop_front() else {
+            return;
+        };
+        let answers: Vec<Answer> = runs
+            .iter()
+            .flat_map(|r| r.answers.iter().copied())
+            .collect();
         for (entry, answer) in window.entries.drain(..).zip(answers) {
             touched.insert(entry.partition);
             let log_start = log_starts.get(&entry.partition).copied().unwrap_or(0);
             self.conclude(entry, answer, log_start);
         }
-        window.after.drain(..).for_each(|dependent| self.answer_dependent(dependent));
+        window
+            .after
+            .drain(..)
+            .for_each(|dependent| self.answer_dependent(dependent));
         self.answers.push((window.id, runs));
     }
 
     fn conclude(&mut self, mut entry: Entry, answer: Answer, log_start: Offset) {
         let part = self.parts.entry(entry.partition).or_default();
         part.pending = part.pending.saturating_sub(1);
-        let appended = |base_offset, duplicate| Appended { base_offset, log_start, duplicate };
+        let appended = |base_offset, duplicate| Appended {
+            base_offset,
+            log_start,
+            duplicate,
+        };
         let result = match answer {
             Answer::Stored { base_offset } => Ok(appended(base_offset, false)),
             Answer::Duplicate { base_offset } => Ok(appended(base_offset, true)),
@@ -523,17 +525,6 @@ impl Machine {
         };
         self.finish_in_wal(&entry, &result);
         entry.answer(result);
-    }
-
-    /// **An entry is finished in the WAL only when it was stored** (model: `aw_again_dropped`, `bug_trim_early`), or when it is
-    /// refused for good, which for an acknowledged one only the deletion of its topic may do.
-    fn finish_in_wal(&mut self, entry: &Entry, result: &AppendResult) {
-        let Some(number) = entry.wal else { return };
-        if let Err(why) = result {
-            tracing::warn!(partition = ?entry.partition, %why, "an acknowledged batch of the WAL was refused");
-        }
-        self.wal_bytes -= self.wal_sizes.remove(&number).unwrap_or(0);
-        self.effects.push(Effect::WalFinish(number));
     }
 
     /// Refused for a lease: it goes out again, before anything newer of its partition, without its promise.
@@ -552,43 +543,23 @@ impl Machine {
     /// **An aborted window is submitted again, under a new id, in its place** (model: `Resubmit`, `aw_resubmit_late`).
     fn resubmit(&mut self) {
         let id = self.next_id();
-        let Some(window) = self.windows.front_mut() else { return };
+        let Some(window) = self.windows.front_mut() else {
+            return;
+        };
         window.replaces.push(window.id);
         window.id = id;
         window.stage = Stage::Closed;
-        let moved = moved_records(window);
+        let moved = walled::moved_records(window);
         self.move_in_wal(0, moved);
         if mutant::is("resubmit_late") {
-            let closed = self.windows.iter().take_while(|w| w.stage != Stage::Open).count();
+            let closed = self
+                .windows
+                .iter()
+                .take_while(|w| w.stage != Stage::Open)
+                .count();
             self.windows.make_contiguous()[..closed].rotate_left(1);
         }
         self.upload_what_is_ready();
-    }
-
-    /// Tells the WAL that records go out under another id; the upload of that id waits for the sync.
-    fn move_in_wal(&mut self, index: usize, batches: Vec<(u64, u32)>) {
-        if batches.is_empty() || mutant::is("no_chain") {
-            return;
-        }
-        self.wal_last += 1;
-        let window = &mut self.windows[index];
-        window.wal_upto = self.wal_last;
-        self.effects.push(Effect::Wal(self.wal_last, WalRecord::Moved { to: window.id, batches }));
-    }
-
-    /// **An id is needed while a commit may still ask for its fate, or a replay of the WAL's files** (model: `Done`): whether
-    /// its batches are finished counts for nothing before their file is gone.
-    fn needs_from(&self) -> (u32, u64) {
-        let ids = self.windows.iter().map(|w| w.id).chain(self.wal_oldest);
-        ids.map(age).min().unwrap_or((self.me.epoch, self.next_seq))
-    }
-
-    fn say_what_is_needed(&mut self, now: Duration) {
-        let needs = self.needs_from();
-        if needs > self.needs_said && self.next_needs <= now {
-            (self.needs_said, self.next_needs) = (needs, now + NEEDS_EVERY);
-            self.effects.push(Effect::NeedNothingBefore(needs));
-        }
     }
 
     // Beginning and end.
@@ -596,7 +567,10 @@ impl Machine {
     /// What the WAL brought back goes out first, at the promised offsets where the lease is still ours (model: `Restarted`).
     fn restore(&mut self, restored: Restored, now: Duration, now_ms: i64) {
         for (tp, lease) in restored.leases {
-            self.parts.entry(tp).or_default().lease = LeaseState::Held(HeldLease { last_used: now, ..lease });
+            self.parts.entry(tp).or_default().lease = LeaseState::Held(HeldLease {
+                last_used: now,
+                ..lease
+            });
         }
         let mut touched = Vec::new();
         for r in restored.entries {
@@ -624,14 +598,19 @@ impl Machine {
             part.redo.push_back(entry);
             touched.push(r.partition);
         }
-        touched.into_iter().for_each(|tp| self.resume(now, now_ms, tp));
+        touched
+            .into_iter()
+            .for_each(|tp| self.resume(now, now_ms, tp));
     }
 
     fn drain(&mut self, now: Duration) {
         self.draining = true;
         self.close(now);
-        let held: Vec<_> =
-            self.parts.iter_mut().filter_map(|(tp, p)| p.held().is_some().then_some(*tp)).collect();
+        let held: Vec<_> = self
+            .parts
+            .iter_mut()
+            .filter_map(|(tp, p)| p.held().is_some().then_some(*tp))
+            .collect();
         held.into_iter().for_each(|tp| self.give_up(now, tp));
     }
 
@@ -640,23 +619,15 @@ impl Machine {
             window.fail(&why);
         }
         for part in self.parts.values_mut() {
-            part.redo.iter_mut().chain(&mut part.parked).for_each(|e| e.answer(Err(why.clone())));
+            part.redo
+                .iter_mut()
+                .chain(&mut part.parked)
+                .for_each(|e| e.answer(Err(why.clone())));
         }
         self.acks.clear();
         self.dead = Some(why);
     }
 }
 
-/// The WAL records of a window and their ordinals, in the order of its (sorted) entries.
-fn moved_records(window: &Window) -> Vec<(u64, u32)> {
-    let mut ordinals: HashMap<TopicPartition, u32> = HashMap::new();
-    let mut moved = Vec::new();
-    for entry in &window.entries {
-        let next = ordinals.entry(entry.partition).or_default();
-        if let Some(number) = entry.wal {
-            moved.push((number, *next));
-        }
-        *next += 1;
-    }
-    moved
-}
+#[cfg(test)]
+mod tests;

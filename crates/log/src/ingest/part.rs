@@ -4,7 +4,10 @@ use std::{
     time::Duration,
 };
 
-use sh_base::{Failure, Offset, ProducerId, batch::{BatchProducer, sequence_add}};
+use sh_base::{
+    Failure, Offset, ProducerId,
+    batch::{BatchProducer, sequence_add},
+};
 
 use super::window::Entry;
 use crate::{
@@ -87,12 +90,17 @@ impl HeldLease {
         let header = *entry.batch.header();
         if let Some(p) = header.producer {
             match check_sequence(self.producers.get(&p.id), &p, header.count) {
-                Verdict::Duplicate(b) => return Assigned::Answer(Ok(self.appended(b.base_offset, true))),
+                Verdict::Duplicate(b) => {
+                    return Assigned::Answer(Ok(self.appended(b.base_offset, true)));
+                }
                 Verdict::Refused(why) => return Assigned::Answer(Err(Failure::from(why.code()))),
                 Verdict::Next | Verdict::Apart => {}
             }
         }
-        entry.promise = Some(Promise { lease_epoch: self.epoch, base_offset: self.next_offset });
+        entry.promise = Some(Promise {
+            lease_epoch: self.epoch,
+            base_offset: self.next_offset,
+        });
         self.advance(entry, now_ms, Verdict::Next);
         Assigned::Next
     }
@@ -126,7 +134,9 @@ impl HeldLease {
         let known = |p: BatchProducer| check_replayed(self.producers.get(&p.id), &p, header.count);
         match header.producer.map(known) {
             Some(Verdict::Duplicate(_)) => {
-                let end = entry.promise.map_or(0, |p| p.base_offset + entry.batch.offsets());
+                let end = entry
+                    .promise
+                    .map_or(0, |p| p.base_offset + entry.batch.offsets());
                 self.next_offset = self.next_offset.max(end);
             }
             verdict => self.advance(entry, now_ms, verdict.unwrap_or(Verdict::Next)),
@@ -134,6 +144,10 @@ impl HeldLease {
     }
 
     pub(super) fn appended(&self, base_offset: Offset, duplicate: bool) -> Appended {
-        Appended { base_offset, log_start: self.log_start, duplicate }
+        Appended {
+            base_offset,
+            log_start: self.log_start,
+            duplicate,
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! One ingest window: the batches one agent collects, of any org, before one upload.
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use sh_base::{Failure, ObjectId, Org, TopicPartition, batch::Batch};
+use sh_base::{Failure, ObjectId, Org, ProducerId, TopicPartition, batch::Batch};
 use tokio::sync::oneshot;
 
 use super::machine::{Sealed, SealedRun};
 use crate::{
     api::{Ack, AppendResult, Charge},
-    commit::{BatchPlan, Promise, RunPlan, WindowPlan},
+    commit::{BatchPlan, Promise, RunPlan, WINDOW_WRITERS_MAX, WindowPlan},
     row::RunAnswers,
 };
 
@@ -79,6 +83,8 @@ pub(super) struct Window {
     /// Answers that depend on this window's commit: duplicates of batches not committed yet.
     pub after: Vec<Dependent>,
     counts: HashMap<TopicPartition, u32>,
+    /// Partitions and their producers: each is a row or two of the commit.
+    writers: HashSet<(TopicPartition, Option<ProducerId>)>,
 }
 
 impl Window {
@@ -97,6 +103,7 @@ impl Window {
             starts: Vec::new(),
             after: Vec::new(),
             counts: HashMap::new(),
+            writers: HashSet::new(),
         }
     }
 
@@ -107,13 +114,22 @@ impl Window {
         let count = self.counts.entry(entry.partition).or_default();
         *count += 1;
         let ordinal = *count - 1;
+        let producer = entry.batch.header().producer;
+        self.writers
+            .insert((entry.partition, producer.map(|p| p.id)));
         self.entries.push(entry);
         ordinal
     }
 
+    /// Does it take no more, in bytes or in rows of its commit?
+    pub fn is_full(&self, bytes_max: usize) -> bool {
+        self.bytes >= bytes_max || self.writers.len() >= WINDOW_WRITERS_MAX
+    }
+
     pub fn close(&mut self) {
         self.stage = Stage::Closed;
-        self.entries.sort_by(|a, b| (&a.org, a.partition).cmp(&(&b.org, b.partition)));
+        self.entries
+            .sort_by(|a, b| (&a.org, a.partition).cmp(&(&b.org, b.partition)));
     }
 
     /// What goes into the object.
@@ -152,7 +168,10 @@ impl Window {
             partition: run[0].partition,
             batches: run.iter().map(&mut plan).collect(),
         });
-        WindowPlan { id: self.id, runs: runs.collect() }
+        WindowPlan {
+            id: self.id,
+            runs: runs.collect(),
+        }
     }
 
     fn runs(&self) -> impl Iterator<Item = &[Entry]> {
@@ -160,7 +179,9 @@ impl Window {
     }
 
     pub fn fail(&mut self, why: &Failure) {
-        self.entries.iter_mut().for_each(|e| e.answer(Err(why.clone())));
+        self.entries
+            .iter_mut()
+            .for_each(|e| e.answer(Err(why.clone())));
         for after in self.after.drain(..) {
             let _ = after.reply.send(Err(why.clone()));
         }
@@ -177,7 +198,12 @@ pub(super) struct Budget {
 
 impl Budget {
     pub fn new(per_second: f64, burst: f64, now: Duration) -> Budget {
-        Budget { per_second, burst, tokens: burst, at: now }
+        Budget {
+            per_second,
+            burst,
+            tokens: burst,
+            at: now,
+        }
     }
 
     fn refill(&mut self, now: Duration) {

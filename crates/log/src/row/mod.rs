@@ -9,6 +9,4 @@ pub use extent::{Extent, Place};
 pub use fate::{Answer, Fate, Refusal, RunAnswers};
 pub use head::{Head, Lease, OpenTransaction};
 pub use ids::{put_object_id, put_partition, read_object_id, read_partition};
-pub use producer::{
-    BatchRecord, ProducerState, Verdict, check_replayed, check_sequence,
-};
+pub use producer::{BatchRecord, ProducerState, Verdict, check_replayed, check_sequence};

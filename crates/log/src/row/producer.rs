@@ -2,8 +2,11 @@
 use std::{cmp::Ordering, collections::VecDeque};
 
 use bytes::Bytes;
-use sh_base::{Offset, ProducerEpoch, batch::{BatchProducer, sequence_add},
-    limits::PRODUCER_BATCHES_KEPT};
+use sh_base::{
+    Offset, ProducerEpoch,
+    batch::{BatchProducer, sequence_add},
+    limits::PRODUCER_BATCHES_KEPT,
+};
 
 use super::fate::Refusal;
 use crate::codec::{Malformed, Reader};
@@ -75,8 +78,14 @@ pub fn check_sequence(state: Option<&ProducerState>, p: &BatchProducer, records:
 /// what lies between the first and the last sequence of its epoch: a producer whose state was unknown here may have gone on
 /// elsewhere with a later batch, which says nothing of this one.
 pub fn check_replayed(state: Option<&ProducerState>, p: &BatchProducer, records: i32) -> Verdict {
-    let Some(state) = state else { return Verdict::Next };
-    match (p.epoch.cmp(&state.epoch), state.batches.back(), state.previous) {
+    let Some(state) = state else {
+        return Verdict::Next;
+    };
+    match (
+        p.epoch.cmp(&state.epoch),
+        state.batches.back(),
+        state.previous,
+    ) {
         (Ordering::Greater, ..) | (_, None, _) => Verdict::Next,
         (Ordering::Less, Some(last), Some((epoch, first, end)))
             if epoch == p.epoch && lies_between(p.base_sequence, first, end) =>
@@ -107,7 +116,10 @@ fn lies_between(n: i32, first: i32, last: i32) -> bool {
 impl ProducerState {
     fn duplicate_of(&self, p: &BatchProducer, records: i32) -> Option<&BatchRecord> {
         let last = sequence_add(p.base_sequence, records - 1);
-        self.batches.iter().chain(&self.apart).find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
+        self.batches
+            .iter()
+            .chain(&self.apart)
+            .find(|b| b.base_sequence == p.base_sequence && b.last_sequence == last)
     }
 
     /// The state after `batch` was stored under `epoch`. A replayed batch of an older epoch leaves it as it is.
@@ -125,7 +137,9 @@ impl ProducerState {
                 batches: VecDeque::new(),
                 apart: Vec::new(),
                 first_sequence: batch.base_sequence,
-                previous: old.and_then(|s| Some((s.epoch, s.first_sequence, s.batches.back()?.last_sequence))),
+                previous: old.and_then(|s| {
+                    Some((s.epoch, s.first_sequence, s.batches.back()?.last_sequence))
+                }),
                 updated_ms: now_ms,
             },
         };
@@ -143,7 +157,11 @@ impl ProducerState {
             }
             self.batches.push_back(batch);
             let follows = |b: &BatchRecord| b.base_sequence == sequence_add(batch.last_sequence, 1);
-            newest = self.apart.iter().position(follows).map(|i| self.apart.remove(i));
+            newest = self
+                .apart
+                .iter()
+                .position(follows)
+                .map(|i| self.apart.remove(i));
         }
     }
 
@@ -184,7 +202,14 @@ impl ProducerState {
         let previous = Some((r.i16()?, r.i32()?, r.i32()?)).filter(|(epoch, ..)| *epoch >= 0);
         let batches = read_batches(r)?.into();
         let apart = read_batches(r)?;
-        r.end(ProducerState { epoch, batches, apart, first_sequence, previous, updated_ms })
+        r.end(ProducerState {
+            epoch,
+            batches,
+            apart,
+            first_sequence,
+            previous,
+            updated_ms,
+        })
     }
 }
 
@@ -300,7 +325,10 @@ mod tests {
         };
         let s = state(2, 0).after_apart(3, record(30));
         assert_eq!(ProducerState::decode(&s.encode()), Ok(s.clone()));
-        assert!(matches!(check_sequence(Some(&s), &batch(3, 30), 10), Verdict::Duplicate(_)));
+        assert!(matches!(
+            check_sequence(Some(&s), &batch(3, 30), 10),
+            Verdict::Duplicate(_)
+        ));
         let s = ProducerState::after(Some(s), 3, record(20), 9);
         assert!(s.apart.is_empty());
         assert_eq!(check_sequence(Some(&s), &batch(3, 40), 10), Verdict::Next);
@@ -310,15 +338,42 @@ mod tests {
     fn a_replayed_batch_is_stored_after_a_gap_but_never_twice() {
         let s = state(7, 50);
         assert_eq!(check_replayed(Some(&s), &batch(3, 120), 10), Verdict::Next);
-        assert_eq!(check_replayed(Some(&s), &batch(3, 140), 10), Verdict::Apart, "a gap");
-        assert_eq!(check_replayed(Some(&s), &batch(3, 40), 10), Verdict::Apart, "before all that is known");
-        assert_eq!(check_replayed(Some(&s), &batch(2, 60), 10), Verdict::Apart, "of an epoch that is unknown");
+        assert_eq!(
+            check_replayed(Some(&s), &batch(3, 140), 10),
+            Verdict::Apart,
+            "a gap"
+        );
+        assert_eq!(
+            check_replayed(Some(&s), &batch(3, 40), 10),
+            Verdict::Apart,
+            "before all that is known"
+        );
+        assert_eq!(
+            check_replayed(Some(&s), &batch(2, 60), 10),
+            Verdict::Apart,
+            "of an epoch that is unknown"
+        );
         for stored in [50, 60, 70, 110] {
-            assert!(matches!(check_replayed(Some(&s), &batch(3, stored), 10), Verdict::Duplicate(_)));
+            assert!(matches!(
+                check_replayed(Some(&s), &batch(3, stored), 10),
+                Verdict::Duplicate(_)
+            ));
         }
-        let record = BatchRecord { base_sequence: 0, last_sequence: 0, base_offset: 70, last_offset: 70, max_timestamp: 0 };
+        let record = BatchRecord {
+            base_sequence: 0,
+            last_sequence: 0,
+            base_offset: 70,
+            last_offset: 70,
+            max_timestamp: 0,
+        };
         let next = ProducerState::after(Some(s), 4, record, 8);
-        assert!(matches!(check_replayed(Some(&next), &batch(3, 60), 10), Verdict::Duplicate(_)));
-        assert_eq!(check_replayed(Some(&next), &batch(3, 120), 10), Verdict::Apart);
+        assert!(matches!(
+            check_replayed(Some(&next), &batch(3, 60), 10),
+            Verdict::Duplicate(_)
+        ));
+        assert_eq!(
+            check_replayed(Some(&next), &batch(3, 120), 10),
+            Verdict::Apart
+        );
     }
 }

@@ -29,7 +29,11 @@ pub(crate) struct Files {
 
 impl Segment {
     pub fn new(path: PathBuf) -> Segment {
-        Segment { path, needed: BTreeSet::new(), oldest: None }
+        Segment {
+            path,
+            needed: BTreeSet::new(),
+            oldest: None,
+        }
     }
 
     pub fn add(&mut self, number: u64, record: &WalRecord) {
@@ -40,14 +44,20 @@ impl Segment {
             }
             WalRecord::Moved { to, .. } => *to,
         };
-        self.oldest = [self.oldest, Some(object)].into_iter().flatten().min_by_key(|id| age(*id));
+        self.oldest = [self.oldest, Some(object)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|id| age(*id));
     }
 }
 
 impl Files {
     /// Files of a former life; none of them is written to.
     pub fn sealed(segments: Vec<Segment>) -> Files {
-        Files { segments: segments.into(), writing: false }
+        Files {
+            segments: segments.into(),
+            writing: false,
+        }
     }
 
     /// A new file, which is written from now on.
@@ -65,13 +75,19 @@ impl Files {
 
     /// This batch record is needed no more.
     pub fn finish(&mut self, number: u64) {
-        let _ = self.segments.iter_mut().any(|segment| segment.needed.remove(&number));
+        let _ = self
+            .segments
+            .iter_mut()
+            .any(|segment| segment.needed.remove(&number));
     }
 
     /// **Files go oldest first**: a later file may say where the batches of an older one went.
     pub fn first_to_go(&self) -> Option<&Path> {
         let others = self.segments.len() > usize::from(self.writing);
-        self.segments.front().filter(|s| others && s.needed.is_empty()).map(|s| s.path.as_path())
+        self.segments
+            .front()
+            .filter(|s| others && s.needed.is_empty())
+            .map(|s| s.path.as_path())
     }
 
     /// The oldest file is gone.
@@ -81,6 +97,9 @@ impl Files {
 
     /// The oldest object id that a replay of these files would ask for.
     pub fn oldest_object(&self) -> Option<ObjectId> {
-        self.segments.iter().filter_map(|s| s.oldest).min_by_key(|id| age(*id))
+        self.segments
+            .iter()
+            .filter_map(|s| s.oldest)
+            .min_by_key(|id| age(*id))
     }
 }

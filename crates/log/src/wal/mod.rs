@@ -14,8 +14,8 @@
 //! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
 //! of the newest file, with no record of a later write behind it; anywhere else it is damage, and is reported.
 pub(crate) mod files;
-pub mod record;
 mod read;
+pub mod record;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -54,7 +54,10 @@ pub enum WalError {
 
 impl WalError {
     fn io(path: &Path, error: io::Error) -> WalError {
-        WalError::Io { path: path.to_owned(), error }
+        WalError::Io {
+            path: path.to_owned(),
+            error,
+        }
     }
 }
 
@@ -71,6 +74,14 @@ pub enum Outcome {
     Holds(Option<ObjectId>),
     /// The disk failed, and the process must stop.
     Failed(String),
+}
+
+/// A folder that a power failure takes away takes its files with it.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    dir.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), segment::sync_dir)
 }
 
 /// Makes a file of so many allocated bytes under a name that recovery does not read.
@@ -112,13 +123,15 @@ impl Wal {
         report: impl Fn(Outcome) + Send + 'static,
         prepare: Prepare,
     ) -> Result<(Wal, Recovered), WalError> {
-        std::fs::create_dir_all(&cfg.dir).map_err(|e| WalError::io(&cfg.dir, e))?;
+        make_dir(&cfg.dir).map_err(|e| WalError::io(&cfg.dir, e))?;
         let (recovered, files) = read::recover(&cfg.dir)?;
         let (orders, inbox) = mpsc::channel();
         let writer = writer::Writer::new(cfg, files, Box::new(report), prepare);
         let dir = writer.dir().to_owned();
         let thread = std::thread::Builder::new().name("wal".into());
-        thread.spawn(move || writer.run(&inbox)).map_err(|e| WalError::io(&dir, e))?;
+        thread
+            .spawn(move || writer.run(&inbox))
+            .map_err(|e| WalError::io(&dir, e))?;
         Ok((Wal { orders }, recovered))
     }
 

@@ -51,7 +51,10 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovered, Files), WalError> {
         let scan = scan(path)?;
         let newest = i + 1 == paths.len();
         if scan.state == State::Damaged || (scan.state == State::Open && !newest) {
-            return Err(WalError::Damaged { path: path.clone(), at: scan.end });
+            return Err(WalError::Damaged {
+                path: path.clone(),
+                at: scan.end,
+            });
         }
         if let Some(segment) = keep(path, &scan).map_err(|e| WalError::io(path, e))? {
             segments.push(segment);
@@ -75,7 +78,9 @@ fn keep(path: &Path, scan: &Scan) -> std::io::Result<Option<Segment>> {
         segment::seal(path, scan.end)?;
     }
     let mut segment = Segment::new(path.to_owned());
-    scan.records.iter().for_each(|(number, record)| segment.add(*number, record));
+    scan.records
+        .iter()
+        .for_each(|(number, record)| segment.add(*number, record));
     Ok(Some(segment))
 }
 
@@ -98,8 +103,16 @@ pub fn inspect(dir: &Path) -> Result<Vec<String>, WalError> {
             State::Open => "open",
             State::Damaged => "damaged",
         };
-        lines.push(format!("{} ({state}, {} bytes used)", path.display(), scan.end));
-        lines.extend(scan.records.iter().map(|(number, record)| describe(*number, record)));
+        lines.push(format!(
+            "{} ({state}, {} bytes used)",
+            path.display(),
+            scan.end
+        ));
+        lines.extend(
+            scan.records
+                .iter()
+                .map(|(number, record)| describe(*number, record)),
+        );
     }
     Ok(lines)
 }
@@ -124,7 +137,11 @@ fn describe(number: u64, record: &WalRecord) -> String {
 
 fn scan(path: &Path) -> Result<Scan, WalError> {
     let bytes = Bytes::from(fs::read(path).map_err(|e| WalError::io(path, e))?);
-    let mut scan = Scan { records: Vec::new(), end: 0, state: State::Damaged };
+    let mut scan = Scan {
+        records: Vec::new(),
+        end: 0,
+        state: State::Damaged,
+    };
     if !bytes.starts_with(&segment::header()) {
         // A file gets its name when its header is synced.
         return Ok(scan);
@@ -148,7 +165,8 @@ fn what_follows(bytes: &Bytes, torn: usize) -> State {
     }
     let of_a_later_write = |at| {
         may_be_of_a_later_write(bytes, at, torn)
-            && next(bytes, at).is_some_and(|(found, _)| at.saturating_sub(found.into as usize) > torn)
+            && next(bytes, at)
+                .is_some_and(|(found, _)| at.saturating_sub(found.into as usize) > torn)
     };
     match (torn + 1..end_of_writing(bytes)).any(of_a_later_write) {
         true => State::Damaged,
@@ -161,21 +179,31 @@ fn what_follows(bytes: &Bytes, torn: usize) -> State {
 fn end_of_writing(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4096] = [0; 4096];
     let is_zero = |chunk: &&[u8]| *chunk == &ZEROS[..chunk.len()];
-    let zeros: usize = bytes.rchunks(ZEROS.len()).take_while(is_zero).map(<[u8]>::len).sum();
+    let zeros: usize = bytes
+        .rchunks(ZEROS.len())
+        .take_while(is_zero)
+        .map(<[u8]>::len)
+        .sum();
     bytes.len() - zeros
 }
 
 /// What can be told before the CRC of everything behind it is computed: the bytes of a torn write hold many lengths.
 fn may_be_of_a_later_write(bytes: &[u8], at: usize, torn: usize) -> bool {
     let into_at = at + FRAME_BYTES + size_of::<u64>();
-    let into = bytes.get(into_at..into_at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    let into = bytes
+        .get(into_at..into_at + 4)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_be_bytes);
     into.is_some_and(|into| at.saturating_sub(into as usize) > torn)
 }
 
 /// The record at `at` and where it ends, or `None` where there is no whole one.
 fn next(bytes: &Bytes, at: usize) -> Option<(Numbered, usize)> {
     let len = u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
-    let (start, end) = (at + FRAME_BYTES, (at + FRAME_BYTES).checked_add(len as usize)?);
+    let (start, end) = (
+        at + FRAME_BYTES,
+        (at + FRAME_BYTES).checked_add(len as usize)?,
+    );
     if len == 0 || end > bytes.len() {
         return None;
     }

@@ -93,7 +93,15 @@ pub(super) fn decode(body: &Bytes) -> Option<Numbered> {
             let org = std::str::from_utf8(r.bytes(len)?).ok()?.try_into().ok()?;
             let (lease_epoch, base_offset) = (r.u64()?, r.i64()?);
             let bytes = body.slice(body.len() - r.0.len()..);
-            WalRecord::Batch(WalBatch { object, ordinal, partition, org, lease_epoch, base_offset, bytes })
+            WalRecord::Batch(WalBatch {
+                object,
+                ordinal,
+                partition,
+                org,
+                lease_epoch,
+                base_offset,
+                bytes,
+            })
         }
         MOVED => {
             let to = read_object_id(&mut r)?;
@@ -102,5 +110,9 @@ pub(super) fn decode(body: &Bytes) -> Option<Numbered> {
         }
         _ => return None,
     };
-    Some(Numbered { number, into, record })
+    Some(Numbered {
+        number,
+        into,
+        record,
+    })
 }

@@ -30,7 +30,11 @@ pub(super) fn seal(path: &Path, end: u64) -> io::Result<()> {
 
 /// Makes a file of `bytes` allocated bytes under a name that recovery does not read.
 pub(super) fn prepare(path: &Path, bytes: u64) -> io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
     allocate(&file, bytes).inspect_err(|_| drop(fs::remove_file(path)))?;
     file.write_all(&header())?;
     file.sync_all()?;

@@ -22,7 +22,14 @@ const FILE_BYTES: u64 = 4096;
 const BATCH_BYTES: usize = 850;
 
 fn id(epoch: u32, seq: u64) -> ObjectId {
-    ObjectId { by: Incarnation { agent: AgentId(1), epoch, nonce: 7 }, seq }
+    ObjectId {
+        by: Incarnation {
+            agent: AgentId(1),
+            epoch,
+            nonce: 7,
+        },
+        seq,
+    }
 }
 
 fn batch(object: ObjectId) -> WalRecord {
@@ -38,7 +45,10 @@ fn batch(object: ObjectId) -> WalRecord {
 }
 
 fn moved(to: ObjectId, numbers: &[u64]) -> WalRecord {
-    WalRecord::Moved { to, batches: numbers.iter().map(|n| (*n, 0)).collect() }
+    WalRecord::Moved {
+        to,
+        batches: numbers.iter().map(|n| (*n, 0)).collect(),
+    }
 }
 
 /// An open WAL and what it reports.
@@ -50,14 +60,22 @@ struct Open {
 }
 
 fn config(dir: &Path) -> WalConfig {
-    WalConfig { dir: dir.to_owned(), file_bytes: FILE_BYTES }
+    WalConfig {
+        dir: dir.to_owned(),
+        file_bytes: FILE_BYTES,
+    }
 }
 
 fn try_open(dir: &Path, prepare: super::Prepare) -> Result<Open, WalError> {
     let (tell, reports) = channel();
     let (wal, recovered) = Wal::open_on(config(dir), move |o| drop(tell.send(o)), prepare)?;
     let next = recovered.last + 1;
-    Ok(Open { wal, reports, recovered, next })
+    Ok(Open {
+        wal,
+        reports,
+        recovered,
+        next,
+    })
 }
 
 fn open(dir: &Path) -> Open {
@@ -81,7 +99,9 @@ impl Open {
     }
 
     fn report(&self) -> Outcome {
-        self.reports.recv_timeout(Duration::from_secs(10)).expect("the WAL reports")
+        self.reports
+            .recv_timeout(Duration::from_secs(10))
+            .expect("the WAL reports")
     }
 
     /// Everything reported up to this.
@@ -108,14 +128,21 @@ impl Open {
 }
 
 fn wal_files(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|x| x == "wal"));
     files.sort();
     files
 }
 
 fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
@@ -148,10 +175,18 @@ fn a_torn_tail_is_cut_at_whatever_byte_it_was_torn() {
         torn[8 + cut..].fill(0);
         fs::write(dir.path().join("00000000000000000001.wal"), &torn).unwrap();
         let mut wal = open(dir.path());
-        assert_eq!(wal.numbers().len(), cut / record, "torn {cut} bytes into the records");
+        assert_eq!(
+            wal.numbers().len(),
+            cut / record,
+            "torn {cut} bytes into the records"
+        );
         let number = wal.write(batch(id(2, 1)));
         wal.close();
-        assert_eq!(open(dir.path()).numbers().last(), Some(&number), "and it goes on from there");
+        assert_eq!(
+            open(dir.path()).numbers().last(),
+            Some(&number),
+            "and it goes on from there"
+        );
     }
 }
 
@@ -172,7 +207,10 @@ fn a_write_of_several_records_that_lost_its_first_is_torn_not_damaged() {
     }
     file[40] ^= 1;
     fs::write(dir.path().join("00000000000000000001.wal"), &file).unwrap();
-    assert!(open(dir.path()).numbers().is_empty(), "none of them was ever acknowledged");
+    assert!(
+        open(dir.path()).numbers().is_empty(),
+        "none of them was ever acknowledged"
+    );
 }
 
 #[test]
@@ -183,7 +221,10 @@ fn damage_before_what_was_synced_later_is_reported() {
     wal.close();
     flip(&wal_files(dir.path())[0], 8 + 100);
     let refused = try_open(dir.path(), Arc::new(segment::prepare)).err();
-    assert!(matches!(refused, Some(WalError::Damaged { at: 8, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Some(WalError::Damaged { at: 8, .. })),
+        "{refused:?}"
+    );
     assert!(super::inspect(dir.path()).unwrap()[0].contains("damaged"));
 }
 
@@ -197,7 +238,10 @@ fn damage_in_an_older_file_and_of_a_header_is_reported() {
         let files = wal_files(dir.path());
         assert!(files.len() > 1);
         flip(&files[0], at);
-        assert!(matches!(try_open(dir.path(), Arc::new(segment::prepare)), Err(WalError::Damaged { .. })));
+        assert!(matches!(
+            try_open(dir.path(), Arc::new(segment::prepare)),
+            Err(WalError::Damaged { .. })
+        ));
     }
 }
 
@@ -211,13 +255,21 @@ fn files_go_oldest_first_and_only_when_all_in_them_is_finished() {
     numbers[4..8].iter().for_each(|n| wal.wal.finish(*n));
     numbers[..3].iter().for_each(|n| wal.wal.finish(*n));
     wal.write(batch(id(1, 10)));
-    assert_eq!(wal_files(dir.path()), all, "the first file still has a record that is needed");
+    assert_eq!(
+        wal_files(dir.path()),
+        all,
+        "the first file still has a record that is needed"
+    );
     wal.wal.finish(numbers[3]);
     let told = {
         let number = wal.queue(batch(id(1, 11)));
         wal.wait_for(&Outcome::Synced(number))
     };
-    assert_eq!(wal_files(dir.path()), all[2..], "the file that is written to stays");
+    assert_eq!(
+        wal_files(dir.path()),
+        all[2..],
+        "the file that is written to stays"
+    );
     assert!(told.contains(&Outcome::Holds(Some(id(1, 9)))), "{told:?}");
 }
 
@@ -229,13 +281,19 @@ fn a_move_is_found_in_a_later_file_than_its_batch() {
     wal.write(moved(id(1, 50), &numbers[..2]));
     wal.close();
     let mut wal = open(dir.path());
-    assert_eq!(wal.recovered.records.last().unwrap().1, moved(id(1, 50), &numbers[..2]));
+    assert_eq!(
+        wal.recovered.records.last().unwrap().1,
+        moved(id(1, 50), &numbers[..2])
+    );
     wal.write(moved(id(2, 1), &numbers[..1]));
     numbers[1..].iter().for_each(|n| wal.wal.finish(*n));
     wal.write(batch(id(2, 2)));
     wal.close();
     let wal = open(dir.path());
-    assert_eq!(wal.recovered.records[0].0, numbers[0], "its file stays as long as one batch in it is needed");
+    assert_eq!(
+        wal.recovered.records[0].0, numbers[0],
+        "its file stays as long as one batch in it is needed"
+    );
     assert_eq!(wal.recovered.records.len(), 8);
 }
 
@@ -250,7 +308,11 @@ fn a_file_without_a_record_does_not_take_the_next_one_with_it() {
     segment::prepare(&dir.path().join("00000000000000000002.wal"), FILE_BYTES).unwrap();
     let old = &wal_files(dir.path())[0];
     let header = segment::header().len();
-    segment::seal(old, (header + record_bytes(&fs::read(old).unwrap(), header)) as u64).unwrap();
+    segment::seal(
+        old,
+        (header + record_bytes(&fs::read(old).unwrap(), header)) as u64,
+    )
+    .unwrap();
 
     let mut wal = open(dir.path());
     let second = wal.write(batch(id(2, 1)));
@@ -295,27 +357,39 @@ fn a_half_made_file_is_in_nobody_s_way() {
 fn a_batch_larger_than_a_file_gets_a_file_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut wal = open(dir.path());
-    let WalRecord::Batch(small) = batch(id(1, 1)) else { unreachable!() };
+    let WalRecord::Batch(small) = batch(id(1, 1)) else {
+        unreachable!()
+    };
     let bytes = Bytes::from(vec![5; 3 * FILE_BYTES as usize]);
-    let number = wal.write(WalRecord::Batch(WalBatch { bytes: bytes.clone(), ..small }));
+    let number = wal.write(WalRecord::Batch(WalBatch {
+        bytes: bytes.clone(),
+        ..small
+    }));
     wal.write(batch(id(1, 2)));
     wal.close();
     let recovered = open(dir.path()).recovered;
-    assert!(matches!(&recovered.records[0], (n, WalRecord::Batch(b)) if *n == number && b.bytes == bytes));
+    assert!(
+        matches!(&recovered.records[0], (n, WalRecord::Batch(b)) if *n == number && b.bytes == bytes)
+    );
 }
 
 /// A disk on which no file of a whole size can be made while `full` is set.
 fn disk(full: &Arc<AtomicBool>) -> super::Prepare {
     let full = full.clone();
-    Arc::new(move |path, bytes| match full.load(Ordering::SeqCst) && bytes >= FILE_BYTES {
-        true => Err(ErrorKind::StorageFull.into()),
-        false => segment::prepare(path, bytes),
-    })
+    Arc::new(
+        move |path, bytes| match full.load(Ordering::SeqCst) && bytes >= FILE_BYTES {
+            true => Err(ErrorKind::StorageFull.into()),
+            false => segment::prepare(path, bytes),
+        },
+    )
 }
 
 #[test]
 fn a_full_disk_makes_batches_durable_instead_and_moves_find_a_small_place() {
-    let (dir, full) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+    let (dir, full) = (
+        tempfile::tempdir().unwrap(),
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut wal = try_open(dir.path(), disk(&full)).unwrap();
     let first = wal.write(batch(id(1, 1)));
     wal.close();

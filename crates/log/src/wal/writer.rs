@@ -57,7 +57,16 @@ struct Group {
 impl Writer {
     pub fn new(cfg: WalConfig, files: Files, report: Report, prepare: Prepare) -> Writer {
         let holds = files.oldest_object();
-        Writer { cfg, files, current: None, next: None, prepare, report, holds, stuck: false }
+        Writer {
+            cfg,
+            files,
+            current: None,
+            next: None,
+            prepare,
+            report,
+            holds,
+            stuck: false,
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -144,15 +153,19 @@ impl Writer {
     /// **A full disk loses nothing**: batches fall back to being durable, and moves wait (without them a replay would submit a
     /// committed record again), while finished files go.
     fn without_space(&mut self, group: Group, inbox: &Receiver<Order>) -> Group {
-        let (moves, batches): (Vec<_>, Vec<_>) =
-            group.records.into_iter().partition(|(_, r)| matches!(r, WalRecord::Moved { .. }));
+        let (moves, batches): (Vec<_>, Vec<_>) = group
+            .records
+            .into_iter()
+            .partition(|(_, r)| matches!(r, WalRecord::Moved { .. }));
         if !batches.is_empty() {
             let dir = self.cfg.dir.display();
             tracing::warn!(%dir, "the WAL's disk is full: acks=1 waits for the upload instead");
             (self.report)(Outcome::Skipped(batches.iter().map(|(n, _)| *n).collect()));
         }
         let mut rest = Group::default();
-        moves.into_iter().for_each(|(number, record)| rest.push(number, record));
+        moves
+            .into_iter()
+            .for_each(|(number, record)| rest.push(number, record));
         if !rest.records.is_empty() {
             match inbox.recv_timeout(FULL_RETRY) {
                 Ok(order) => self.take(order, &mut rest),
@@ -167,23 +180,35 @@ impl Writer {
     /// One write and one sync. A write that finds no space although it was allocated (some file systems cannot) is undone; a
     /// sync that fails is final, whatever it says.
     fn append(&mut self, group: &Group) -> io::Result<()> {
-        let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
-        let slices: Vec<&[u8]> =
-            group.encoded.iter().flat_map(|(head, payload)| [&head[..], &payload[..]]).collect();
+        let Some(current) = &mut self.current else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let slices: Vec<&[u8]> = group
+            .encoded
+            .iter()
+            .flat_map(|(head, payload)| [&head[..], &payload[..]])
+            .collect();
         if let Err(error) = segment::write_all_vectored(&mut current.file, &slices) {
             current.rewind()?;
             return Err(error);
         }
         current.file.sync_data().map_err(io::Error::other)?;
         current.used += group.bytes as u64;
-        group.records.iter().for_each(|(number, record)| self.files.add(*number, record));
+        group
+            .records
+            .iter()
+            .for_each(|(number, record)| self.files.add(*number, record));
         Ok(())
     }
 
     /// Makes sure that the current file takes the group and an end mark after it.
     fn make_room(&mut self, group: &Group) -> io::Result<()> {
         let wanted = (group.bytes + size_of_val(&END_MARK)) as u64;
-        if self.current.as_ref().is_some_and(|c| c.used + wanted <= c.size) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|c| c.used + wanted <= c.size)
+        {
             return Ok(());
         }
         let least = wanted + segment::header().len() as u64;
@@ -199,7 +224,8 @@ impl Writer {
             old.file.sync_data().map_err(io::Error::other)?;
         }
         self.current = None;
-        self.begin_file(file, size, group).map_err(io::Error::other)?;
+        self.begin_file(file, size, group)
+            .map_err(io::Error::other)?;
         self.prepare_ahead();
         Ok(())
     }
@@ -211,7 +237,11 @@ impl Writer {
         fs::rename(self.prepared_path(), &path)?;
         segment::sync_dir(&self.cfg.dir)?;
         self.files.begin(path);
-        self.current = Some(Current { file, used: segment::header().len() as u64, size });
+        self.current = Some(Current {
+            file,
+            used: segment::header().len() as u64,
+            size,
+        });
         Ok(())
     }
 
@@ -228,7 +258,11 @@ impl Writer {
     }
 
     fn prepare_ahead(&mut self) {
-        let (path, bytes, prepare) = (self.prepared_path(), self.cfg.file_bytes, self.prepare.clone());
+        let (path, bytes, prepare) = (
+            self.prepared_path(),
+            self.cfg.file_bytes,
+            self.prepare.clone(),
+        );
         let thread = std::thread::Builder::new().name("wal-ahead".into());
         self.next = thread.spawn(move || prepare(&path, bytes)).ok();
     }
@@ -238,14 +272,18 @@ impl Current {
     /// Back to behind the last record that was synced.
     fn rewind(&mut self) -> io::Result<()> {
         self.file.set_len(self.used).map_err(io::Error::other)?;
-        self.file.seek(SeekFrom::Start(self.used)).map_err(io::Error::other)?;
+        self.file
+            .seek(SeekFrom::Start(self.used))
+            .map_err(io::Error::other)?;
         Ok(())
     }
 }
 
 impl Group {
     fn is_moves(&self) -> bool {
-        self.records.iter().all(|(_, r)| matches!(r, WalRecord::Moved { .. }))
+        self.records
+            .iter()
+            .all(|(_, r)| matches!(r, WalRecord::Moved { .. }))
     }
 
     fn last(&self) -> u64 {

@@ -17,8 +17,13 @@ use crate::{
 impl Machine {
     /// Nothing of the partition is under way: what waited for that may happen.
     pub(super) fn settle(&mut self, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        let early = mutant::is("lease_early") && matches!(part.lease, LeaseState::Wanted);
+        let Some(part) = self.parts.get_mut(&tp) else {
+            return;
+        };
+        let early = match part.lease {
+            LeaseState::Wanted => mutant::is("lease_early"),
+            _ => mutant::is("release_early"),
+        };
         if part.pending > 0 && !early {
             return;
         }
@@ -38,7 +43,9 @@ impl Machine {
     /// After a commit or a change of lease: refused entries first, then the parked ones, as far as it goes.
     pub(super) fn resume(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
         self.settle(tp);
-        let Some(part) = self.parts.get_mut(&tp) else { return };
+        let Some(part) = self.parts.get_mut(&tp) else {
+            return;
+        };
         if !matches!(part.lease, LeaseState::None | LeaseState::Held(_)) {
             return;
         }
@@ -57,12 +64,17 @@ impl Machine {
         for entry in entries {
             let (wal, replaces) = (entry.wal, entry.replaces);
             let (index, ordinal) = self.put(now, entry);
-            if let Some(id) = replaces.filter(|id| mutant::is("reuse_key") && self.windows.iter().all(|w| w.id != *id)) {
+            if let Some(id) = replaces
+                .filter(|id| mutant::is("reuse_key") && self.windows.iter().all(|w| w.id != *id))
+            {
                 self.windows[index].id = id;
             }
             let replaced = &mut self.windows[index].replaces;
             replaced.extend(replaces.filter(|id| !replaced.contains(id)));
-            self.move_in_wal(index, wal.map(|number| (number, ordinal)).into_iter().collect());
+            self.move_in_wal(
+                index,
+                wal.map(|number| (number, ordinal)).into_iter().collect(),
+            );
         }
     }
 
@@ -75,10 +87,23 @@ impl Machine {
         }
     }
 
-    pub(super) fn lease_taken(&mut self, now: Duration, now_ms: i64, tp: TopicPartition, taken: LeaseTaken) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
+    pub(super) fn lease_taken(
+        &mut self,
+        now: Duration,
+        now_ms: i64,
+        tp: TopicPartition,
+        taken: LeaseTaken,
+    ) {
+        let Some(part) = self.parts.get_mut(&tp) else {
+            return;
+        };
         match taken {
-            LeaseTaken::Held(lease) => part.lease = LeaseState::Held(HeldLease { last_used: now, ..lease }),
+            LeaseTaken::Held(lease) => {
+                part.lease = LeaseState::Held(HeldLease {
+                    last_used: now,
+                    ..lease
+                })
+            }
             LeaseTaken::NotNow => {
                 part.lease = LeaseState::None;
                 part.pause_until = now + self.cfg.lease_pause;
@@ -97,7 +122,9 @@ impl Machine {
     /// The lease was given up, or the other agent's is over: for a while nobody here takes one, so that two writers of a
     /// partition do not pass it to and fro.
     pub(super) fn lease_over(&mut self, now: Duration, now_ms: i64, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
+        let Some(part) = self.parts.get_mut(&tp) else {
+            return;
+        };
         let foreign = matches!(part.lease, LeaseState::Foreign);
         if foreign || matches!(part.lease, LeaseState::Releasing) {
             part.lease = LeaseState::None;
@@ -123,8 +150,12 @@ impl Machine {
 
     /// **A lease ends when what was assigned under it is committed** (model: `Release`).
     pub(super) fn give_up(&mut self, now: Duration, tp: TopicPartition) {
-        let Some(part) = self.parts.get_mut(&tp) else { return };
-        let Some(epoch) = part.held().map(|l| l.epoch) else { return };
+        let Some(part) = self.parts.get_mut(&tp) else {
+            return;
+        };
+        let Some(epoch) = part.held().map(|l| l.epoch) else {
+            return;
+        };
         part.lease = LeaseState::GivingUp(epoch);
         if part.pending > 0 {
             self.close(now);
@@ -135,7 +166,12 @@ impl Machine {
     /// Gives idle leases up and forgets partitions that nothing is known of.
     pub(super) fn sweep(&mut self, now: Duration) {
         let idle = |p: &Part| matches!(&p.lease, LeaseState::Held(l) if p.pending == 0 && l.last_used + self.cfg.lease_idle < now);
-        let over: Vec<_> = self.parts.iter().filter(|(_, p)| idle(p)).map(|(tp, _)| *tp).collect();
+        let over: Vec<_> = self
+            .parts
+            .iter()
+            .filter(|(_, p)| idle(p))
+            .map(|(tp, _)| *tp)
+            .collect();
         over.into_iter().for_each(|tp| self.give_up(now, tp));
         self.parts.retain(|_, p| !p.is_idle(now));
     }

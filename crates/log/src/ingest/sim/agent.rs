@@ -64,8 +64,19 @@ pub(super) struct Life {
 
 impl Agent {
     pub fn new(id: AgentId) -> Agent {
-        let me = Incarnation { agent: id, epoch: 0, nonce: 0 };
-        Agent { id, life: 0, asleep: false, disk: Disk::default(), stage: Stage::Down, me }
+        let me = Incarnation {
+            agent: id,
+            epoch: 0,
+            nonce: 0,
+        };
+        Agent {
+            id,
+            life: 0,
+            asleep: false,
+            disk: Disk::default(),
+            stage: Stage::Down,
+            me,
+        }
     }
 
     pub fn up(&mut self) -> Option<&mut Life> {
@@ -112,15 +123,25 @@ impl World {
     }
 
     fn begin(&mut self, i: usize) {
-        let address = Address { host: "h".into(), port: 1, zone: None };
+        let address = Address {
+            host: "h".into(),
+            port: 1,
+            zone: None,
+        };
         let id = self.agents[i].id;
-        let (me, _) = block_on(agent::begin_life(&self.boot, &self.env, id, &address, PATIENCE)).unwrap();
+        let (me, _) = block_on(agent::begin_life(
+            &self.boot, &self.env, id, &address, PATIENCE,
+        ))
+        .unwrap();
         self.agents[i].me = me;
         self.note(format!("{i} begins epoch {}", me.epoch));
     }
 
     fn lane(&self, i: usize, lane: u8) -> Arc<Lane> {
-        let id = LaneId { by: self.agents[i].me, lane };
+        let id = LaneId {
+            by: self.agents[i].me,
+            lane,
+        };
         Arc::new(Lane::new(self.store.clone(), self.env.clone(), id, 0))
     }
 
@@ -128,14 +149,38 @@ impl World {
         const LOOK_LANE: u8 = 9;
         let recovered = self.agents[i].disk.reopen();
         let lane = self.lane(i, LOOK_LANE);
-        block_on(replay(&self.store, &lane, self.agents[i].me, recovered, PATIENCE)).unwrap()
+        block_on(replay(
+            &self.store,
+            &lane,
+            self.agents[i].me,
+            recovered,
+            PATIENCE,
+        ))
+        .unwrap()
     }
 
     fn rise(&mut self, i: usize, replay: Replay) {
-        let again: Vec<_> = replay.restored.entries.iter().map(|e| (e.wal, e.promise.base_offset)).collect();
-        let leases: Vec<_> = replay.restored.leases.iter().map(|(tp, l)| (tp.partition, l.epoch)).collect();
-        self.note(format!("start {i}: finished {:?}, again {again:?}, leases {leases:?}", replay.finished));
-        let cfg = IngestConfig { window_bytes_max: 400, lease_pause: Duration::from_millis(300), ..IngestConfig::default() };
+        let again: Vec<_> = replay
+            .restored
+            .entries
+            .iter()
+            .map(|e| (e.wal, e.promise.base_offset))
+            .collect();
+        let leases: Vec<_> = replay
+            .restored
+            .leases
+            .iter()
+            .map(|(tp, l)| (tp.partition, l.epoch))
+            .collect();
+        self.note(format!(
+            "start {i}: finished {:?}, again {again:?}, leases {leases:?}",
+            replay.finished
+        ));
+        let cfg = IngestConfig {
+            window_bytes_max: 400,
+            lease_pause: Duration::from_millis(300),
+            ..IngestConfig::default()
+        };
         let (me, holds) = (self.agents[i].me, replay.restored.wal_oldest);
         let machine = Machine::new(cfg, me, replay.restored, self.now, 0);
         self.agents[i].life += 1;
@@ -160,13 +205,20 @@ impl World {
 
     pub(super) fn act(&mut self, i: usize) {
         let life_number = self.agents[i].life;
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         let (mut late, mut promised) = (Vec::new(), Vec::new());
         for effect in life.machine.take_effects() {
             match effect {
                 Effect::Upload(sealed) => life.uploads.push(build(sealed)),
                 Effect::Commit(plan) => {
-                    late.push(Late { agent: i, life: life_number, lane: life.commits.clone(), plan });
+                    late.push(Late {
+                        agent: i,
+                        life: life_number,
+                        lane: life.commits.clone(),
+                        plan,
+                    });
                 }
                 Effect::Wal(number, record) => {
                     promised.extend(promise(i, &record));
@@ -213,18 +265,33 @@ impl World {
         let Some(object) = object else { return };
         self.put(&object);
         self.note(format!("uploaded {}", object.id));
-        let starts = object.runs.iter().flat_map(|r| r.starts.iter().copied()).collect();
-        self.handle(i, Event::Uploaded { id: object.id, starts, took: Duration::from_millis(20) });
+        let starts = object
+            .runs
+            .iter()
+            .flat_map(|r| r.starts.iter().copied())
+            .collect();
+        self.handle(
+            i,
+            Event::Uploaded {
+                id: object.id,
+                starts,
+                took: Duration::from_millis(20),
+            },
+        );
     }
 
     /// The WAL's thread: finishes, trims, writes, syncs; now and then the disk is full.
     pub(super) fn sync_wal(&mut self, i: usize) {
         let full = !self.calm && self.chance.one_in(12);
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         let (finished, queued) = (std::mem::take(&mut life.finished), life.unsynced.len());
         let n = self.chance.below(queued + 1);
         let disk = &mut self.agents[i].disk;
-        finished.into_iter().for_each(|number| disk.files.finish(number));
+        finished
+            .into_iter()
+            .for_each(|number| disk.files.finish(number));
         if disk.trim() > 0 {
             self.note(format!("a file of {i} goes"));
             self.tell_what_the_wal_holds(i);
@@ -232,11 +299,22 @@ impl World {
         if full {
             return self.full_disk(i, n);
         }
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         let synced: Vec<_> = life.unsynced.drain(..n).collect();
-        let Some((last, _)) = synced.last() else { return };
-        let behind = life.unsynced.front().is_none_or(|(next, _)| *next > life.skipped_to);
-        let upto = if behind { (*last).max(life.skipped_to) } else { *last };
+        let Some((last, _)) = synced.last() else {
+            return;
+        };
+        let behind = life
+            .unsynced
+            .front()
+            .is_none_or(|(next, _)| *next > life.skipped_to);
+        let upto = if behind {
+            (*last).max(life.skipped_to)
+        } else {
+            *last
+        };
         self.agents[i].disk.write(synced);
         self.note(format!("wal of {i} synced to {upto}"));
         self.tell_what_the_wal_holds(i);
@@ -245,15 +323,25 @@ impl World {
 
     /// Batches fall back to being durable, moves wait.
     fn full_disk(&mut self, i: usize, n: usize) {
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         let group: Vec<_> = life.unsynced.drain(..n).collect();
-        let Some((last, _)) = group.last() else { return };
+        let Some((last, _)) = group.last() else {
+            return;
+        };
         life.skipped_to = life.skipped_to.max(*last);
         let is_move = |(_, record): &(u64, WalRecord)| matches!(record, WalRecord::Moved { .. });
         let (moves, batches): (Vec<_>, Vec<_>) = group.into_iter().partition(is_move);
         let waits = !moves.is_empty();
-        moves.into_iter().rev().for_each(|m| life.unsynced.push_front(m));
-        let (skipped, upto): (Vec<_>, _) = (batches.iter().map(|(number, _)| *number).collect(), life.skipped_to);
+        moves
+            .into_iter()
+            .rev()
+            .for_each(|m| life.unsynced.push_front(m));
+        let (skipped, upto): (Vec<_>, _) = (
+            batches.iter().map(|(number, _)| *number).collect(),
+            life.skipped_to,
+        );
         self.note(format!("the disk of {i} is full: {skipped:?} skipped"));
         self.handle(i, Event::WalSkipped(skipped));
         if !waits {
@@ -263,7 +351,9 @@ impl World {
 
     fn tell_what_the_wal_holds(&mut self, i: usize) {
         let holds = self.agents[i].disk.files.oldest_object();
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         if std::mem::replace(&mut life.holds, holds) != holds {
             self.handle(i, Event::WalHolds(holds));
         }
@@ -272,16 +362,30 @@ impl World {
     /// The agent's calls to the store, one at a time.
     pub(super) fn control_work(&mut self, i: usize) {
         let store = self.store.clone();
-        let Some(life) = self.agents[i].up() else { return };
-        let queues = [life.taking.len(), life.releasing.len(), life.awaiting.len(), life.needs.len()];
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
+        let queues = [
+            life.taking.len(),
+            life.releasing.len(),
+            life.awaiting.len(),
+            life.needs.len(),
+        ];
         let mut waiting: Vec<usize> = (0..4).filter(|n| queues[*n] > 0).collect();
-        let Some(which) = self.chance.draw(&mut waiting) else { return };
-        let Some(life) = self.agents[i].up() else { return };
+        let Some(which) = self.chance.draw(&mut waiting) else {
+            return;
+        };
+        let Some(life) = self.agents[i].up() else {
+            return;
+        };
         let (me, control) = (life.me, life.control.clone());
         let event = match which {
             0 => {
                 let tp = life.taking.remove(0);
-                Event::LeaseTaken(tp, block_on(lease::try_take(&store, &control, me, tp)).unwrap())
+                Event::LeaseTaken(
+                    tp,
+                    block_on(lease::try_take(&store, &control, me, tp)).unwrap(),
+                )
             }
             1 => {
                 let (tp, epoch) = life.releasing.remove(0);
@@ -297,7 +401,8 @@ impl World {
             }
             _ => {
                 let needs = life.needs.remove(0);
-                let raise = move |row: &mut agent::AgentRow| row.needs_from = row.needs_from.max(needs);
+                let raise =
+                    move |row: &mut agent::AgentRow| row.needs_from = row.needs_from.max(needs);
                 block_on(agent::change_own_row(&control, me, PATIENCE, raise)).unwrap();
                 return self.note(format!("{i} needs nothing before {needs:?}"));
             }
@@ -344,7 +449,9 @@ impl World {
             self.agents[i].disk.write(life.unsynced.into_iter().take(n));
             self.ghosts.extend(life.uploads);
         }
-        self.sent.iter_mut().for_each(|s| s.tickets.retain(|(agent, _)| *agent != i));
+        self.sent
+            .iter_mut()
+            .for_each(|s| s.tickets.retain(|(agent, _)| *agent != i));
         if with_its_disk {
             self.note(format!("{i} loses its disk"));
             self.agents[i].disk = Disk::default();
@@ -356,14 +463,26 @@ impl World {
 
 /// Which record this is, if it is an acks=1 batch, and what it was promised.
 fn promise(by: usize, record: &WalRecord) -> Option<(usize, Promised)> {
-    let WalRecord::Batch(b) = record else { return None };
+    let WalRecord::Batch(b) = record else {
+        return None;
+    };
     let batch = Batch::parse(b.bytes.clone()).unwrap();
-    Some((number_of(&batch), Promised { by, offset: b.base_offset, lease: b.lease_epoch }))
+    Some((
+        number_of(&batch),
+        Promised {
+            by,
+            offset: b.base_offset,
+            lease: b.lease_epoch,
+        },
+    ))
 }
 
 fn describe(i: usize, event: &Event) -> String {
     match event {
-        Event::LeaseTaken(tp, LeaseTaken::Held(l)) => format!("{i} took p{} lease {} at {}", tp.partition, l.epoch, l.next_offset),
+        Event::LeaseTaken(tp, LeaseTaken::Held(l)) => format!(
+            "{i} took p{} lease {} at {}",
+            tp.partition, l.epoch, l.next_offset
+        ),
         Event::LeaseTaken(tp, other) => format!("{i} took p{}: {other:?}", tp.partition),
         Event::LeaseReleased(tp) => format!("{i} released p{}", tp.partition),
         Event::Free(tp) => format!("{i} sees p{} free", tp.partition),

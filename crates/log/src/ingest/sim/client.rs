@@ -55,7 +55,12 @@ fn make_batch(number: usize, producer: Option<BatchProducer>) -> Batch {
     if let Some(p) = producer {
         builder = builder.producer(p);
     }
-    builder.push(number as i64, None, Some(&(number as u64).to_be_bytes()), &[]);
+    builder.push(
+        number as i64,
+        None,
+        Some(&(number as u64).to_be_bytes()),
+        &[],
+    );
     builder.build().unwrap()
 }
 
@@ -71,23 +76,44 @@ impl World {
         }
         let number = self.sent.len();
         let partition = self.chance.below(PARTITIONS);
-        let ack = if self.chance.below(4) < self.mood.leader_quarters { Ack::Leader } else { Ack::Durable };
+        let ack = if self.chance.below(4) < self.mood.leader_quarters {
+            Ack::Leader
+        } else {
+            Ack::Durable
+        };
         let idempotent = self.chance.below(4) < self.mood.idempotent_quarters;
         let producer = idempotent.then(|| {
             let base_sequence = self.next_sequence[partition];
             self.next_sequence[partition] += 1;
-            BatchProducer { id: ProducerId(1), epoch: 0, base_sequence }
+            BatchProducer {
+                id: ProducerId(1),
+                epoch: 0,
+                base_sequence,
+            }
         });
         let batch = make_batch(number, producer);
         let (on, tickets, promises, told) = (vec![], vec![], vec![], vec![]);
-        self.sent.push(Sent { partition, ack, idempotent, batch, on, tickets, promises, told });
+        self.sent.push(Sent {
+            partition,
+            ack,
+            idempotent,
+            batch,
+            on,
+            tickets,
+            promises,
+            told,
+        });
         self.send(i, number);
     }
 
     /// An idempotent producer that got no answer, or an error, sends its record again, anywhere.
     pub(super) fn produce_again(&mut self) {
-        let mut again: Vec<_> = (0..self.sent.len()).filter(|n| self.sent[*n].idempotent).collect();
-        let Some(number) = self.chance.draw(&mut again) else { return };
+        let mut again: Vec<_> = (0..self.sent.len())
+            .filter(|n| self.sent[*n].idempotent)
+            .collect();
+        let Some(number) = self.chance.draw(&mut again) else {
+            return;
+        };
         let i = self.chance.below(2);
         if self.is_awake(i) && self.sent[number].told.is_empty() {
             self.send(i, number);
@@ -110,7 +136,10 @@ impl World {
         };
         sent.on.push((i, life));
         sent.tickets.push((i, Ticket(ticket)));
-        let text = format!("send {number} to {i}: p{} {:?} idem {}", sent.partition, sent.ack, sent.idempotent);
+        let text = format!(
+            "send {number} to {i}: p{} {:?} idem {}",
+            sent.partition, sent.ack, sent.idempotent
+        );
         self.note(text);
         self.handle(i, Event::Append(append, reply));
     }
@@ -119,16 +148,25 @@ impl World {
     pub(super) fn hear_answers(&mut self) {
         for sent in &mut self.sent {
             let (promises, told) = (&sent.promises, &mut sent.told);
-            sent.tickets.retain_mut(|(by, ticket)| match ticket.now_or_never() {
-                None => true,
-                Some(Ok(appended)) => {
-                    let offset = appended.base_offset;
-                    let promise = promises.iter().rev().find(|p| p.by == *by && p.offset == offset);
-                    told.push(Told { offset, by: *by, lease: promise.map(|p| p.lease), disk_lost: false });
-                    false
-                }
-                Some(Err(_)) => false,
-            });
+            sent.tickets
+                .retain_mut(|(by, ticket)| match ticket.now_or_never() {
+                    None => true,
+                    Some(Ok(appended)) => {
+                        let offset = appended.base_offset;
+                        let promise = promises
+                            .iter()
+                            .rev()
+                            .find(|p| p.by == *by && p.offset == offset);
+                        told.push(Told {
+                            offset,
+                            by: *by,
+                            lease: promise.map(|p| p.lease),
+                            disk_lost: false,
+                        });
+                        false
+                    }
+                    Some(Err(_)) => false,
+                });
         }
     }
 }

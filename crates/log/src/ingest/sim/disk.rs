@@ -19,7 +19,8 @@ pub(super) struct Disk {
 impl Disk {
     pub fn write(&mut self, records: impl IntoIterator<Item = (u64, WalRecord)>) {
         for (number, record) in records {
-            let has_room = self.writing && self.content.back().is_some_and(|c| c.len() < FILE_RECORDS);
+            let has_room =
+                self.writing && self.content.back().is_some_and(|c| c.len() < FILE_RECORDS);
             if !has_room {
                 self.begun += 1;
                 self.files.begin(PathBuf::from(self.begun.to_string()));
@@ -45,13 +46,19 @@ impl Disk {
     pub fn reopen(&mut self) -> Recovered {
         let segments = self.content.iter().zip(0..).map(|(records, n)| {
             let mut segment = Segment::new(PathBuf::from(format!("old {n}")));
-            records.iter().for_each(|(number, record)| segment.add(*number, record));
+            records
+                .iter()
+                .for_each(|(number, record)| segment.add(*number, record));
             segment
         });
         self.files = Files::sealed(segments.collect());
         self.writing = false;
         let records: Vec<_> = self.content.iter().flatten().cloned().collect();
         let last = records.last().map_or(0, |(n, _)| *n);
-        Recovered { records, last, oldest: self.files.oldest_object() }
+        Recovered {
+            records,
+            last,
+            oldest: self.files.oldest_object(),
+        }
     }
 }

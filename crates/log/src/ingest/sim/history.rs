@@ -19,7 +19,9 @@ impl World {
         let range = KeyRange::extents(tp(partition), 0, Offset::MAX);
         let rows = block_on(self.store.scan(range, 100_000, false)).unwrap();
         let decode = |(key, row): (Key, sh_meta::Row)| {
-            let Key::Extent(_, base) = key else { panic!("not an extent") };
+            let Key::Extent(_, base) = key else {
+                panic!("not an extent")
+            };
             (base, Extent::decode(&row.value.unwrap()).unwrap())
         };
         rows.into_iter().map(decode).collect()
@@ -34,20 +36,36 @@ impl World {
             next = extent.end;
             let Some(place) = extent.place else { continue };
             let object = self.bucket.get(&place.object);
-            let object = object.unwrap_or_else(|| panic!("Present: {} is referenced and not in the bucket", place.object));
-            let (start, end) = (place.start as usize, place.start as usize + place.len as usize);
-            assert!(end <= object.len(), "Present: the object is the one that was committed");
+            let object = object.unwrap_or_else(|| {
+                panic!(
+                    "Present: {} is referenced and not in the bucket",
+                    place.object
+                )
+            });
+            let (start, end) = (
+                place.start as usize,
+                place.start as usize + place.len as usize,
+            );
+            assert!(
+                end <= object.len(),
+                "Present: the object is the one that was committed"
+            );
             let mut rest = object.slice(start..end);
             let mut offset = base;
             while !rest.is_empty() {
-                let (batch, after) = Batch::split_trusted(rest).expect("Present: a batch lies where the extent says");
+                let (batch, after) = Batch::split_trusted(rest)
+                    .expect("Present: a batch lies where the extent says");
                 rest = after;
                 log.insert(offset, number_of(&batch));
                 offset += batch.offsets();
             }
             assert_eq!(offset, extent.end, "Present: an extent holds its offsets");
         }
-        assert_eq!(next, self.head(tp(partition)).next_offset, "Stable: extents end at the log end");
+        assert_eq!(
+            next,
+            self.head(tp(partition)).next_offset,
+            "Stable: extents end at the log end"
+        );
         log
     }
 
@@ -56,7 +74,11 @@ impl World {
         for partition in 0..PARTITIONS {
             let log = self.read(partition);
             for (offset, number) in &self.visible[partition] {
-                assert_eq!(log.get(offset), Some(number), "Stable: p{partition} offset {offset} changed");
+                assert_eq!(
+                    log.get(offset),
+                    Some(number),
+                    "Stable: p{partition} offset {offset} changed"
+                );
             }
             self.visible[partition] = log;
         }
@@ -75,8 +97,15 @@ impl World {
         let mut places = Places::new();
         for partition in 0..PARTITIONS {
             for (offset, number) in self.read(partition) {
-                assert_eq!(self.sent[number].partition, partition, "Present: a record is in its partition");
-                assert_eq!(places.insert(number, offset), None, "Once: record {number} is stored twice");
+                assert_eq!(
+                    self.sent[number].partition, partition,
+                    "Present: a record is in its partition"
+                );
+                assert_eq!(
+                    places.insert(number, offset),
+                    None,
+                    "Once: record {number} is stored twice"
+                );
             }
         }
         places
@@ -86,14 +115,23 @@ impl World {
     /// promise was taken away.
     fn check_answers(&self, number: usize, sent: &Sent, place: Option<Offset>) {
         for told in &sent.told {
-            let kept = if told.lease.is_some() { "LeaderKept" } else { "DurableKept" };
+            let (kept, lost) = match told.lease {
+                Some(_) => ("LeaderKept", told.disk_lost),
+                None => ("DurableKept", false),
+            };
             let Some(place) = place else {
-                let excused = told.lease.is_some() && told.disk_lost;
-                assert!(excused, "{kept}: acknowledged record {number} is lost");
+                assert!(lost, "{kept}: acknowledged record {number} is lost");
                 continue;
             };
-            let excused = told.lease.is_some_and(|lease| self.ended.contains(&(sent.partition, lease)));
-            assert!(place == told.offset || excused, "OwnOffset: record {number} is at {place}, told {}", told.offset);
+            let taken_away = told
+                .lease
+                .is_some_and(|lease| self.ended.contains(&(sent.partition, lease)));
+            let excused = taken_away || lost;
+            assert!(
+                place == told.offset || excused,
+                "OwnOffset: record {number} is at {place}, told {}",
+                told.offset
+            );
         }
     }
 
@@ -101,9 +139,14 @@ impl World {
     fn check_connections(&self, places: &Places) {
         let mut last: HashMap<(usize, (usize, u32)), (usize, Offset)> = HashMap::new();
         for (number, sent) in self.sent.iter().enumerate() {
-            let ([on], Some(offset)) = (&sent.on[..], places.get(&number)) else { continue };
+            let ([on], Some(offset)) = (&sent.on[..], places.get(&number)) else {
+                continue;
+            };
             if let Some((before, at)) = last.insert((sent.partition, *on), (number, *offset)) {
-                assert!(at < *offset, "InOrder: records {before} and {number} of one connection changed places");
+                assert!(
+                    at < *offset,
+                    "InOrder: records {before} and {number} of one connection changed places"
+                );
             }
         }
     }
@@ -113,9 +156,14 @@ impl World {
         let mut last: HashMap<usize, (usize, Offset)> = HashMap::new();
         let durable = |s: &Sent| s.idempotent && s.ack == Ack::Durable;
         for (number, sent) in self.sent.iter().enumerate().filter(|(_, s)| durable(s)) {
-            let Some(offset) = places.get(&number) else { continue };
+            let Some(offset) = places.get(&number) else {
+                continue;
+            };
             if let Some((before, at)) = last.insert(sent.partition, (number, *offset)) {
-                assert!(at < *offset, "InOrder: records {before} and {number} of a producer changed places");
+                assert!(
+                    at < *offset,
+                    "InOrder: records {before} and {number} of a producer changed places"
+                );
             }
         }
     }

@@ -42,7 +42,10 @@ const STEPS: usize = 500;
 
 /// Timers want a runtime around them. The steps do not run *in* it: its budget for one task would hold them up.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
 }
 
 fn run(seed: u64, steps: usize) -> World {
@@ -60,9 +63,14 @@ fn story(seed: u64) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "how many seeds are tried is said by whoever runs the tests")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how many seeds are tried is said by whoever runs the tests"
+)]
 fn seeds() -> std::ops::Range<u64> {
-    let more = std::env::var("STREAMHOUSE_TEST_SEEDS").ok().and_then(|n| n.parse().ok());
+    let more = std::env::var("STREAMHOUSE_TEST_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok());
     0..more.unwrap_or(300)
 }
 
@@ -89,9 +97,26 @@ fn the_seeds_reach_what_they_are_for() {
         all.push_str(&run(seed, STEPS).steps.join("\n"));
     }
     let reached = [
-        "Again", "Aborted", "Duplicate", "took p0 lease", "released p", "away", "late PUT", "crash", "loses its disk",
-        "leases [(", "again [(", "reply lost", "merges", "forgets", "needs nothing before", "lease of p0 ends", "falls asleep",
-        "disk of 0 is full", "file of 0 goes", "drains",
+        "Again",
+        "Aborted",
+        "Duplicate",
+        "took p0 lease",
+        "released p",
+        "away",
+        "late PUT",
+        "crash",
+        "loses its disk",
+        "leases [(",
+        "again [(",
+        "reply lost",
+        "merges",
+        "forgets",
+        "needs nothing before",
+        "lease of p0 ends",
+        "falls asleep",
+        "disk of 0 is full",
+        "file of 0 goes",
+        "drains",
     ];
     for what in reached {
         assert!(all.contains(what), "no seed shows {what:?}");

@@ -4,8 +4,16 @@ use futures::executor::block_on;
 use sh_base::{AgentId, Incarnation, ObjectId};
 use sh_meta::{Decision, Key, Plan, View, Write};
 
-use super::{client::PARTITIONS, client::tp, world::{PATIENCE, World}};
-use crate::{agent::AgentRow, mutant, row::{Extent, Fate}};
+use super::{
+    client::PARTITIONS,
+    client::tp,
+    world::{PATIENCE, World},
+};
+use crate::{
+    agent::AgentRow,
+    mutant,
+    row::{Extent, Fate},
+};
 
 impl World {
     /// A PUT of a dead process lands.
@@ -18,7 +26,12 @@ impl World {
 
     /// One of the youngest objects of the bucket.
     fn some_object(&mut self) -> Option<ObjectId> {
-        let mut ids: Vec<ObjectId> = self.bucket.keys().copied().filter(|id| id.by.agent != MERGED).collect();
+        let mut ids: Vec<ObjectId> = self
+            .bucket
+            .keys()
+            .copied()
+            .filter(|id| id.by.agent != MERGED)
+            .collect();
         ids.sort_by_key(|id| std::cmp::Reverse(self.put_order.iter().rposition(|put| put == id)));
         ids.truncate(6);
         self.chance.draw(&mut ids)
@@ -48,7 +61,14 @@ impl World {
             return;
         }
         let seq = self.put_order.len() as u64;
-        let merged = ObjectId { by: Incarnation { agent: MERGED, epoch: 1, nonce: 1 }, seq };
+        let merged = ObjectId {
+            by: Incarnation {
+                agent: MERGED,
+                epoch: 1,
+                nonce: 1,
+            },
+            seq,
+        };
         let bytes = self.bucket.remove(&id).unwrap();
         self.bucket.insert(merged, bytes);
         self.put_order.push(merged);
@@ -56,7 +76,10 @@ impl World {
             for (base, mut extent) in self.extents(partition) {
                 if let Some(place) = extent.place.as_mut().filter(|place| place.object == id) {
                     place.object = merged;
-                    self.write(Key::Extent(tp(partition), base), Some(Extent::encode(&extent)));
+                    self.write(
+                        Key::Extent(tp(partition), base),
+                        Some(Extent::encode(&extent)),
+                    );
                 }
             }
         }
@@ -67,8 +90,12 @@ impl World {
     pub(super) fn forget(&mut self) {
         let gone = |id: &ObjectId| !self.bucket.contains_key(id) && self.fate(*id).is_some();
         let mut ids: Vec<_> = self.put_order.iter().copied().filter(gone).collect();
-        let Some(id) = self.chance.draw(&mut ids) else { return };
-        let row = self.value(Key::Agent(id.by.agent)).map(|v| AgentRow::decode(&v).unwrap());
+        let Some(id) = self.chance.draw(&mut ids) else {
+            return;
+        };
+        let row = self
+            .value(Key::Agent(id.by.agent))
+            .map(|v| AgentRow::decode(&v).unwrap());
         if row.is_some_and(|row| row.may_forget(id)) {
             self.write(Key::Object(id), None);
             self.note(format!("upkeep forgets {id}"));
@@ -76,9 +103,16 @@ impl World {
     }
 
     pub(super) fn write(&self, key: Key, value: Option<Bytes>) {
-        let plan = Plan { locks: vec![key.clone()], ..Plan::default() };
+        let plan = Plan {
+            locks: vec![key.clone()],
+            ..Plan::default()
+        };
         let write = move |_: &View| Decision {
-            writes: vec![Write { key: key.clone(), value: value.clone(), version: None }],
+            writes: vec![Write {
+                key: key.clone(),
+                value: value.clone(),
+                version: None,
+            }],
             reply: Bytes::new(),
         };
         block_on(self.boot.update(plan, PATIENCE, write)).unwrap();

@@ -155,7 +155,14 @@ impl World {
     }
 
     fn world_step(&mut self, i: usize) {
-        let Mood { crashes, aborts, merges, expiries, pauses, .. } = self.mood;
+        let Mood {
+            crashes,
+            aborts,
+            merges,
+            expiries,
+            pauses,
+            ..
+        } = self.mood;
         let mut n = self.chance.below(100);
         let mut is = |weight: usize| {
             let hit = n < weight;
@@ -215,7 +222,10 @@ impl World {
     fn sleep_or_wake(&mut self, i: usize) {
         let asleep = !self.agents[i].asleep;
         self.agents[i].asleep = asleep;
-        self.note(format!("{i} {}", if asleep { "falls asleep" } else { "wakes" }));
+        self.note(format!(
+            "{i} {}",
+            if asleep { "falls asleep" } else { "wakes" }
+        ));
     }
 
     fn drain(&mut self, i: usize) {
@@ -224,15 +234,29 @@ impl World {
     }
 
     fn run_commit(&mut self) {
-        let Some(late) = self.chance.draw(&mut self.late) else { return };
+        let Some(late) = self.chance.draw(&mut self.late) else {
+            return;
+        };
         let again = late.clone();
-        let Late { agent, life, lane, plan } = late;
-        let what = Plan { locks: plan.locks(), shares: plan.shares(), ..Plan::default() };
+        let Late {
+            agent,
+            life,
+            lane,
+            plan,
+        } = late;
+        let what = Plan {
+            locks: plan.locks(),
+            shares: plan.shares(),
+            ..Plan::default()
+        };
         let ids: Vec<_> = plan.windows.iter().map(|w| w.id.to_string()).collect();
         let apply = move |view: &View| commit(&plan, view).unwrap();
         let entry = block_on(lane.update(what, PATIENCE, apply)).unwrap();
         let result = read_reply(&entry);
-        self.note(format!("commit of {agent} (life {life}) {ids:?}: {:?}", result.as_ref().map(|c| &c.fates)));
+        self.note(format!(
+            "commit of {agent} (life {life}) {ids:?}: {:?}",
+            result.as_ref().map(|c| &c.fates)
+        ));
         if !self.calm && self.chance.one_in(6) {
             // What the driver does when nobody tells it what became of its commit.
             self.note("reply lost".into());
@@ -258,7 +282,10 @@ impl World {
             }
             self.run_commit();
             self.time();
-            let rest = |a: &mut Agent| a.up().is_some_and(|l| l.machine.is_drained() && l.news.is_empty());
+            let rest = |a: &mut Agent| {
+                a.up()
+                    .is_some_and(|l| l.machine.is_drained() && l.news.is_empty())
+            };
             if self.agents.iter_mut().all(rest) && self.late.is_empty() {
                 return;
             }
@@ -287,7 +314,8 @@ impl World {
     }
 
     pub fn fate(&self, id: ObjectId) -> Option<Fate> {
-        self.value(Key::Object(id)).map(|v| Fate::decode(&v).unwrap())
+        self.value(Key::Object(id))
+            .map(|v| Fate::decode(&v).unwrap())
     }
 
     pub fn note(&mut self, text: String) {
