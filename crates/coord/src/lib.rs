@@ -2,7 +2,8 @@
 //!
 //! A [`Group`] is a protocol machine without I/O: it takes an [`Event`] and the moment, and returns [`Output`]s: answers to
 //! give and rows to store. It reads no clock, knows no database and no wire format. Whatever agent holds a group's
-//! coordinator row drives its machine; any agent can [`Group::restore`] it from its rows.
+//! coordinator row drives its machine; any agent can [`Group::restore`] it from its rows. Committed offsets are rows too, but
+//! no machine holds them: a transaction that ends elsewhere writes them as well, so the store alone knows them.
 //!
 //! The map: `group` is the door; `classic` and `consumer` are the two protocols, `migrate` leads from one to the other;
 //! `outbox` holds answers back until what they rest on is durable; `assign` spreads partitions; `offsets` are the rules of

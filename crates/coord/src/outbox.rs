@@ -24,6 +24,10 @@ pub enum Output {
 }
 
 /// One atomic change of the group's rows. Never two of one group at the same time.
+///
+/// Storing it twice is the same as once, so an unknown outcome is simply tried again; the group goes on meanwhile, and only
+/// its answers wait. If the store says that another coordinator has the group now, the caller gives it up with
+/// [`crate::Event::Abandon`]. Changes of many groups may be stored in one update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
     /// Counts the group's changes in this coordinator's life.

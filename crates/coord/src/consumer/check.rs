@@ -44,7 +44,7 @@ fn check_epoch(beat: &ConsumerGroupHeartbeat) -> Option<&'static str> {
 fn check_joining(beat: &ConsumerGroupHeartbeat) -> Option<&'static str> {
     let names = beat.subscribed_topic_names.as_ref();
     let pattern = beat.subscribed_topic_regex.as_ref();
-    let nothing = names.is_none_or(Vec::is_empty) && pattern.is_none_or(String::is_empty);
+    let nothing = names.is_none() && pattern.is_none_or(String::is_empty);
     match () {
         () if beat.rebalance_timeout_ms == -1 => {
             Some("RebalanceTimeoutMs must be provided in first request.")
@@ -56,7 +56,7 @@ fn check_joining(beat: &ConsumerGroupHeartbeat) -> Option<&'static str> {
         {
             Some("TopicPartitions must be empty when (re-)joining.")
         }
-        () if nothing && names.is_none() => Some(
+        () if nothing => Some(
             "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
         ),
         () => None,

@@ -582,3 +582,33 @@ fn a_thousand_members_agree_in_one_rebalance() {
     assert_eq!(d.state(), Some("Stable"));
     assert_eq!(d.stored.members.len(), 1_000);
 }
+
+#[test]
+fn a_member_that_is_silent_after_a_take_over_is_out_after_a_whole_session() {
+    let mut d = Driver::new();
+    let members = d.stable_group(2);
+    d.pass_ms(9_000);
+    d.take_over();
+    d.pass_ms(6_000);
+    assert_eq!(d.heartbeat(&members[0].member_id, 1), None);
+    d.pass_ms(6_000);
+    assert_eq!(
+        d.heartbeat(&members[0].member_id, 1),
+        Some(GroupError::RebalanceInProgress)
+    );
+    assert_eq!(
+        d.heartbeat(&members[1].member_id, 1),
+        Some(GroupError::UnknownMemberId)
+    );
+}
+
+#[test]
+fn a_static_member_that_comes_back_in_the_sync_phase_begins_a_new_rebalance() {
+    let mut d = Driver::new();
+    let first = d.join(join_static("", "one"));
+    assert_eq!(d.joined(first).generation, 1);
+    assert_eq!(d.state(), Some("CompletingRebalance"));
+    let again = d.join(join_static("", "one"));
+    let again = d.joined(again);
+    assert_eq!((again.generation, again.skip_assignment), (2, false));
+}
