@@ -59,8 +59,11 @@ pub struct Limits {
     pub stall_max: Duration,
 }
 
-/// Runs a connection until its client closes it, it stays idle, `stop` turns true (then the requests that were read are still
-/// answered), or it fails.
+/// How long requests of a client that hung up may take: what it wrote with acks=0 is done, a long poll is not waited for.
+const HUNG_UP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs a connection until its client closes it, it stays idle, `stop` turns true, or it fails. In each case **the requests that
+/// were read are still done**; their answers are sent as long as somebody takes them.
 pub async fn run<R, W, S>(
     read: R,
     mut write: W,
@@ -76,17 +79,22 @@ where
     let mut frames = pin!(frames(read, service.clone(), limits));
     let mut queue = Queue::new(service);
     let mut stopping = false;
-    loop {
+    let outcome = loop {
         let has_room = !stopping
             && (queue.is_empty()
                 || queue.bytes() < limits.pipeline_bytes_max
                     && queue.len() < limits.pipeline_requests_max);
         tokio::select! {
             biased;
-            answers = queue.answers() => send(&mut write, answers?, &limits).await?,
+            answers = queue.answers() => {
+                if let Err(gone) = send(&mut write, answers?, &limits).await {
+                    break Err(gone);
+                }
+            }
             frame = frames.next(), if has_room => match frame {
-                Some(framed) => queue.push(framed?),
-                None => return Ok(()),
+                Some(Ok(frame)) => queue.push(frame),
+                Some(Err(closing)) => break Err(closing),
+                None => break Ok(()),
             },
             _ = sleep(limits.idle_max), if queue.is_empty() => return Ok(()),
             () = stopped(&mut stop), if !stopping => stopping = true,
@@ -94,7 +102,24 @@ where
         if stopping && queue.is_empty() {
             return Ok(());
         }
+    };
+    // An error here is the client's absence, which is known already.
+    let _ = timeout(HUNG_UP_MAX, finish(&mut queue, &mut write, &limits)).await;
+    outcome
+}
+
+/// Does what was read before the client hung up.
+async fn finish<W: AsyncWrite + Unpin, S: Service>(
+    queue: &mut Queue<S>,
+    write: &mut W,
+    limits: &Limits,
+) -> Result<(), Closing> {
+    let mut taken = true;
+    while !queue.is_empty() {
+        let answers = queue.answers().await?;
+        taken = taken && send(write, answers, limits).await.is_ok();
     }
+    Ok(())
 }
 
 async fn send<W: AsyncWrite + Unpin>(

@@ -207,6 +207,27 @@ async fn a_request_without_an_answer_leaves_no_byte_on_the_wire() {
 }
 
 #[tokio::test]
+async fn what_a_client_wrote_before_it_hung_up_is_done() {
+    let mut client = connect(limits());
+    client.send(PRODUCE, 1).await;
+    client.send(METADATA, 2).await;
+    client.send(PRODUCE, 3).await;
+    assert_eq!(client.puppet.started().await, [1]);
+    let Client {
+        stream,
+        puppet,
+        stop: _stop,
+        connection,
+    } = client;
+    drop(stream);
+    for id in 1..=3 {
+        assert_eq!(puppet.started().await.last(), Some(&id));
+        puppet.answer(id);
+    }
+    connection.await.expect("no panic").expect("a hang-up is no error");
+}
+
+#[tokio::test]
 async fn a_full_pipeline_is_not_read_and_its_memory_is_given_back() {
     let mut client = connect(Limits {
         pipeline_bytes_max: 300,

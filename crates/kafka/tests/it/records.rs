@@ -102,7 +102,9 @@ async fn a_failed_acks_0_request_closes_the_connection() {
     let client = world.connect().await;
     client
         .tell(&produce("nowhere", 0, &[(0, &batch(&["x"]))]), 9)
-        .unwrap().await.unwrap();
+        .unwrap()
+        .await
+        .unwrap();
     timeout(PATIENCE, async {
         while !client.is_closed() {
             sleep(Duration::from_millis(5)).await;
