@@ -35,8 +35,13 @@ impl TryFrom<&str> for Org {
     type Error = InvalidOrg;
     fn try_from(s: &str) -> Result<Self, InvalidOrg> {
         let ok = (1..=64).contains(&s.len())
-            && s.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if ok { Ok(Org(s.into())) } else { Err(InvalidOrg(s.into())) }
+            && s.bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if ok {
+            Ok(Org(s.into()))
+        } else {
+            Err(InvalidOrg(s.into()))
+        }
     }
 }
 impl fmt::Debug for Org {
@@ -178,7 +183,10 @@ impl FromStr for ObjectId {
                 epoch: epoch.parse().ok()?,
                 nonce: u64::from_str_radix(nonce, 16).ok()?,
             };
-            Some(ObjectId { by, seq: seq.parse().ok()? })
+            Some(ObjectId {
+                by,
+                seq: seq.parse().ok()?,
+            })
         };
         match parse() {
             Some(id) if id.to_string() == s => Ok(id),
@@ -193,12 +201,19 @@ mod tests {
 
     #[test]
     fn an_object_id_reads_back_from_its_text() {
-        let by = Incarnation { agent: AgentId(3), epoch: 12, nonce: 0xdead_beef };
+        let by = Incarnation {
+            agent: AgentId(3),
+            epoch: 12,
+            nonce: 0xdead_beef,
+        };
         let id = ObjectId { by, seq: 42 };
         assert_eq!(id.to_string(), "3/12-00000000deadbeef/00000000000000000042");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!("3/12-xyz/1".parse::<ObjectId>().is_err());
-        assert!("3/12-00000000deadbeef/42".parse::<ObjectId>().is_err(), "one object, one name");
+        assert!(
+            "3/12-00000000deadbeef/42".parse::<ObjectId>().is_err(),
+            "one object, one name"
+        );
     }
 
     #[test]

@@ -224,7 +224,10 @@ async fn what_a_client_wrote_before_it_hung_up_is_done() {
         assert_eq!(puppet.started().await.last(), Some(&id));
         puppet.answer(id);
     }
-    connection.await.expect("no panic").expect("a hang-up is no error");
+    connection
+        .await
+        .expect("no panic")
+        .expect("a hang-up is no error");
 }
 
 #[tokio::test]
