@@ -137,6 +137,8 @@ pub struct Machine {
     wal_bytes: u64,
     wal_sizes: HashMap<u64, u64>,
     put_time: Duration,
+    /// When writers were last answered after a commit.
+    answered: Duration,
     next_sweep: Duration,
     needs_said: (u32, u64),
     next_needs: Duration,
@@ -175,6 +177,7 @@ impl Machine {
             wal_bytes: 0,
             wal_sizes: HashMap::new(),
             put_time: Duration::ZERO,
+            answered: Duration::ZERO,
             next_sweep: now + SWEEP_EVERY,
             needs_said: (0, 0),
             next_needs: now,
@@ -364,6 +367,10 @@ impl Machine {
 
     /// When the open window is to be closed. **Early**, when no window that was closed by choice is on its way, nothing has
     /// arrived for a while and the budget allows it; at its age otherwise; at once when it is full.
+    ///
+    /// **Those who were just answered write again at once, and are waited for**: a window that others had filled meanwhile
+    /// would leave without them, and from then on two halves of one producer's requests would take turns, each waiting for
+    /// the other's PUT.
     fn close_time(&mut self, now: Duration) -> Option<Duration> {
         let on_the_way = self.windows.iter().filter(|w| w.stage != Stage::Open);
         let (in_flight, by_choice) =
@@ -381,7 +388,7 @@ impl Machine {
         }
         let (aged, calm) = (
             window.opened + self.cfg.window_age_max,
-            window.last_arrival + quiet,
+            window.last_arrival.max(self.answered) + quiet,
         );
         if by_choice > 0 {
             return Some(aged);
@@ -471,6 +478,7 @@ impl Machine {
 
     fn committed(&mut self, now: Duration, now_ms: i64, committed: Committed) {
         self.committing = false;
+        self.answered = now;
         let mut touched = BTreeSet::new();
         for fate in committed.fates {
             match fate {

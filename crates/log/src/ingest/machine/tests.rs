@@ -18,6 +18,10 @@ fn machine() -> Machine {
 }
 
 fn append(machine: &mut Machine, partition: i32, bytes: usize) {
+    append_at(machine, Duration::ZERO, partition, bytes);
+}
+
+fn append_at(machine: &mut Machine, at: Duration, partition: i32, bytes: usize) {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(0, None, Some(&vec![0; bytes]), &[]);
     let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
@@ -30,11 +34,15 @@ fn append(machine: &mut Machine, partition: i32, bytes: usize) {
         lease_allowed: true,
     };
     let (reply, _) = tokio::sync::oneshot::channel();
-    machine.handle(NOW, 0, Event::Append(append, reply));
+    machine.handle(NOW + at, 0, Event::Append(append, reply));
 }
 
 fn uploads(machine: &mut Machine) -> Vec<Sealed> {
-    machine.tick(NOW);
+    uploads_at(machine, Duration::ZERO)
+}
+
+fn uploads_at(machine: &mut Machine, at: Duration) -> Vec<Sealed> {
+    machine.tick(NOW + at);
     let upload = |effect| match effect {
         Effect::Upload(sealed) => Some(sealed),
         _ => None,
@@ -77,4 +85,43 @@ fn a_batch_larger_than_a_window_goes_out_at_once_and_alone() {
             .collect::<Vec<_>>(),
         [1]
     );
+}
+
+/// The object of a window is there after 100 ms and its commit after 105.
+fn stored_and_committed(machine: &mut Machine, window: &Sealed) {
+    let (took, starts) = (Duration::from_millis(100), vec![8]);
+    let id = window.id;
+    let stored = Event::Uploaded { id, starts, took };
+    machine.handle(NOW + took, 0, stored);
+    let answers = vec![Answer::Stored { base_offset: 0 }];
+    let partition = window.runs[0].partition;
+    let committed = Committed {
+        fates: vec![Fate::Committed(vec![RunAnswers { partition, answers }])],
+        log_starts: HashMap::new(),
+    };
+    machine.handle(
+        NOW + Duration::from_millis(105),
+        0,
+        Event::Committed(committed),
+    );
+}
+
+/// Half of a producer's requests came while the other half was uploaded: the halves must not take turns for ever.
+#[test]
+fn those_who_were_just_answered_join_the_window_of_those_who_wait() {
+    let mut machine = machine();
+    let ms = Duration::from_millis;
+    append(&mut machine, 0, 10);
+    let first = uploads_at(&mut machine, ms(1))
+        .pop()
+        .expect("nobody else was there");
+    append_at(&mut machine, ms(20), 1, 10);
+    assert!(uploads_at(&mut machine, ms(90)).is_empty());
+    stored_and_committed(&mut machine, &first);
+    assert!(uploads_at(&mut machine, ms(106)).is_empty());
+    append_at(&mut machine, ms(108), 0, 10);
+    let both = uploads_at(&mut machine, ms(114))
+        .pop()
+        .expect("all is calm again");
+    assert_eq!(both.runs.len(), 2);
 }
