@@ -1,6 +1,6 @@
 //! The vocabulary of the house: ids, names, offsets, limits, errors, time and chance as values.
 //!
-//! No tokio, no I/O, no clock: whatever is read from the outside is handed in (see [`env`]).
+//! No tokio, no I/O, no clock: whatever is read from the outside is handed in (see [`mod@env`]).
 pub mod batch;
 pub mod env;
 pub mod error;

@@ -3,7 +3,7 @@
 //! All metadata logic is pure functions (old values, command) -> (new values, reply) that run inside [`MetaStore::update`];
 //! they live beside the thing they decide about and are tested without a database.
 //!
-//! [`open`] gives a store by URL, [`Lane`] writes to it in order, [`FeedReader`] follows what everybody wrote, [`Guard`]
+//! [`open()`] gives a store by URL, [`Lane`] writes to it in order, [`FeedReader`] follows what everybody wrote, [`Guard`]
 //! notices when the store is no longer the one that this process knows.
 mod backoff;
 #[cfg(feature = "testing")]

@@ -44,7 +44,7 @@ pub async fn serve(
 }
 
 impl Door {
-    fn node(&self) -> Result<Node, Response> {
+    fn node(&self) -> Result<Node, Box<Response>> {
         match &*self.state.borrow() {
             State::Ready(node) => Ok(node.clone()),
             State::Starting => Err(not_now(
@@ -55,13 +55,13 @@ impl Door {
     }
 }
 
-fn not_now(text: &'static str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+fn not_now(text: &'static str) -> Box<Response> {
+    Box::new((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
 }
 
 async fn ready(Of(door): Of<Door>) -> Response {
     door.node()
-        .map_or_else(|not| not, |_| "ready\n".into_response())
+        .map_or_else(|not| *not, |_| "ready\n".into_response())
 }
 
 async fn render(Of(door): Of<Door>) -> String {
@@ -80,7 +80,7 @@ fn caller() -> Caller {
 async fn deleted(Of(door): Of<Door>) -> Response {
     let node = match door.node() {
         Ok(node) => node,
-        Err(not) => return not,
+        Err(not) => return *not,
     };
     match node.deleted_topics(&caller()).await {
         Ok(topics) => {
@@ -101,7 +101,7 @@ async fn deleted(Of(door): Of<Door>) -> Response {
 async fn undelete(Of(door): Of<Door>, Path(name): Path<String>) -> Response {
     let node = match door.node() {
         Ok(node) => node,
-        Err(not) => return not,
+        Err(not) => return *not,
     };
     match node.undelete_topic(&caller(), &name).await {
         Ok(id) => {

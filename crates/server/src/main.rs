@@ -1,4 +1,6 @@
 //! The binary: `streamhouse serve` (also without a word), `inspect`, `wal`.
+#![allow(clippy::disallowed_methods)]
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};

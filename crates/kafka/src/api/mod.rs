@@ -1,7 +1,7 @@
 //! One module for each API key, and the table of what is served.
 //!
 //! A module has `pub async fn handle(ctx: &Ctx, version: i16, request: XRequest) -> XResponse`: it translates the request into calls
-//! of `node` and their outcomes into the response; a handler cannot fail. A line in [`apis!`] makes it served and advertised:
+//! of `node` and their outcomes into the response; a handler cannot fail. A line in `apis!` makes it served and advertised:
 //! **an advertised version is a promise for every field of it.**
 //!
 //! Two APIs carry records and have their own form: Produce starts in the order of the requests and is answered later, Fetch is
