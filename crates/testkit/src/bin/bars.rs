@@ -167,30 +167,51 @@ async fn throughput(agent: &Agent) -> Result<Vec<Bar>> {
     Admin::new(client).create_topic(&topic, false).await?;
     // The first run is for the Java machine and for ours to get warm.
     java_producer(agent, 50_000, &[]).await?;
-    let (put, commit) = (puts(agent).await?, commits(agent).await?);
-    let by_default = java_producer(agent, 250_000, &[]).await?;
-    let (put, commit) = (put.since(agent).await?, commit.since(agent).await?);
-    let round = put + commit + Duration::from_millis(10);
-    let ceiling = IN_FLIGHT * BATCH_SIZE * f64::from(PARTITIONS) / round.as_secs_f64() / MIB;
-    let large = java_producer(agent, 500_000, &["batch.size=131072"]).await?;
+    let (default, round) = timed(agent, 250_000, &[]).await?;
+    let ceiling = round.ceiling(BATCH_SIZE);
+    let (large, large_round) = timed(agent, 500_000, &["batch.size=131072"]).await?;
     Ok(vec![
         Bar {
             what: "one default Java producer, 16 partitions".into(),
-            measured: format!("{by_default:.1} MiB/s"),
-            wanted: format!(
-                "80 % of its ceiling {ceiling:.1} MiB/s at PUT {} + commit {} + 10 ms",
-                millis(put),
-                millis(commit)
-            ),
-            reached: by_default >= 0.8 * ceiling,
+            measured: format!("{default:.1} MiB/s"),
+            wanted: format!("80 % of its ceiling {ceiling:.1} MiB/s at {round}"),
+            reached: default >= 0.8 * ceiling,
         },
         Bar {
             what: "the same with batch.size=131072".into(),
             measured: format!("{large:.1} MiB/s"),
-            wanted: "over 20 MiB/s".into(),
+            wanted: format!("over 20 MiB/s; here at {large_round}"),
             reached: large > 20.0,
         },
     ])
+}
+
+/// What a request waits for: means over a run.
+struct Round {
+    put: Duration,
+    commit: Duration,
+}
+
+impl Round {
+    /// MiB per second of a producer with so large batches, whoever serves it.
+    fn ceiling(&self, batch_bytes: f64) -> f64 {
+        let round = self.put + self.commit + Duration::from_millis(10);
+        IN_FLIGHT * batch_bytes * f64::from(PARTITIONS) / round.as_secs_f64() / MIB
+    }
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (put, commit) = (millis(self.put), millis(self.commit));
+        write!(f, "PUT {put} + commit {commit} + 10 ms")
+    }
+}
+
+async fn timed(agent: &Agent, records: u32, settings: &[&str]) -> Result<(f64, Round)> {
+    let (put, commit) = (puts(agent).await?, commits(agent).await?);
+    let rate = java_producer(agent, records, settings).await?;
+    let (put, commit) = (put.since(agent).await?, commit.since(agent).await?);
+    Ok((rate, Round { put, commit }))
 }
 
 /// MiB per second of Kafka's own ProducerPerformance with records of 1000 bytes.
