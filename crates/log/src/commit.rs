@@ -31,6 +31,8 @@ pub struct CommitPlan {
     /// Partitions of which an earlier batch of this agent was refused for a lease: later ones are refused too.
     pub held: HashSet<TopicPartition>,
     pub now_ms: i64,
+    /// `producer.id.expiration.ms`
+    pub producer_expiry_ms: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +157,7 @@ pub fn commit(plan: &CommitPlan, view: &View) -> Result<Decision, Malformed> {
 struct State<'a> {
     view: &'a View,
     now_ms: i64,
+    producer_expiry_ms: i64,
     by: Incarnation,
     held: HashSet<TopicPartition>,
     heads: BTreeMap<TopicPartition, Head>,
@@ -168,6 +171,7 @@ impl<'a> State<'a> {
         State {
             view,
             now_ms: plan.now_ms,
+            producer_expiry_ms: plan.producer_expiry_ms,
             by: plan.by,
             held: plan.held.clone(),
             heads: BTreeMap::new(),
@@ -254,18 +258,20 @@ impl<'a> State<'a> {
         }
     }
 
+    /// What the partition knows of a batch's producer. **It forgets one that was silent for too long**, but not while the WAL
+    /// brings back what that one was promised.
     fn producer(
         &self,
         tp: TopicPartition,
         id: ProducerId,
+        replayed: bool,
     ) -> Result<Option<ProducerState>, Malformed> {
-        match self.producers.get(&(tp, id)) {
-            Some(state) => Ok(Some(state.clone())),
-            None => {
-                let value = self.view.value(&Key::Producer(tp, id));
-                value.map(|v| ProducerState::decode(v)).transpose()
-            }
+        if let Some(state) = self.producers.get(&(tp, id)) {
+            return Ok(Some(state.clone()));
         }
+        let value = self.view.value(&Key::Producer(tp, id));
+        let state = value.map(|v| ProducerState::decode(v)).transpose()?;
+        Ok(state.filter(|s| replayed || !s.is_expired(self.now_ms, self.producer_expiry_ms)))
     }
 
     /// **At most once** (model: `bug_no_dup`).
@@ -273,7 +279,7 @@ impl<'a> State<'a> {
         let Some(producer) = batch.producer else {
             return Ok(Verdict::Next);
         };
-        let state = self.producer(tp, producer.id)?;
+        let state = self.producer(tp, producer.id, batch.replayed)?;
         let replayed = batch.replayed && !mutant::is("replay_refused");
         let check = if replayed {
             check_replayed
@@ -303,7 +309,7 @@ impl<'a> State<'a> {
             last_offset: base_offset + batch.offsets - 1,
             max_timestamp: batch.max_timestamp,
         };
-        let state = match (self.producer(tp, p.id)?, verdict) {
+        let state = match (self.producer(tp, p.id, batch.replayed)?, verdict) {
             (Some(old), Verdict::Apart) => old.after_apart(p.epoch, record),
             (old, _) => ProducerState::after(old, p.epoch, record, self.now_ms),
         };

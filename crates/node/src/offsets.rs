@@ -102,7 +102,13 @@ impl Node {
         let topic = self.topic(caller, topic).await?;
         self.authorize(caller, Operation::Read, Resource::Topic(&topic.name))?;
         check_partition(&topic, index)?;
-        self.reader().producers(topic.partition(index)).await
+        let mut producers = self.reader().producers(topic.partition(index)).await?;
+        let (now_ms, expiry_ms) = (
+            self.env().wall_ms(),
+            self.broker().number("producer.id.expiration.ms"),
+        );
+        producers.retain(|(_, state)| !state.is_expired(now_ms, expiry_ms));
+        Ok(producers)
     }
 
     /// The topic and the partition's bounds, for a caller who knows the current leader epoch.

@@ -288,7 +288,7 @@ pub async fn begin(
         on_built: Arc::new(move |object| remember.remember(object.id, object.memory())),
         on_fatal: Arc::new(move |why: &Failure| fatal.because(&why.to_string())),
     };
-    let log = Log::open(log_config(settings, data), parts).await?;
+    let log = Log::open(log_config(settings, &broker, data), parts).await?;
     let node = Node::new(NodeParts {
         env: env.clone(),
         store: stores.store.clone(),
@@ -321,7 +321,7 @@ fn lane(stores: &Stores, env: &Env, by: Incarnation, lane: u8, reader: &Reader) 
     Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
 }
 
-fn log_config(settings: &Settings, data: &DataDir) -> LogConfig {
+fn log_config(settings: &Settings, broker: &BrokerConfig, data: &DataDir) -> LogConfig {
     let ingest = IngestConfig {
         window_bytes_max: settings.window_bytes,
         window_age_max: Duration::from_millis(settings.window_ms),
@@ -329,6 +329,7 @@ fn log_config(settings: &Settings, data: &DataDir) -> LogConfig {
         early_closes_per_second: settings.early_uploads,
         early_closes_burst: settings.early_uploads * 2.0,
         wal_bytes_max: settings.wal_bytes,
+        producer_expiry_ms: broker.number("producer.id.expiration.ms"),
         ..IngestConfig::default()
     };
     LogConfig {

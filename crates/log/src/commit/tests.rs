@@ -67,6 +67,7 @@ fn an_update_writes_no_more_extents_than_the_store_takes() {
         windows,
         held: HashSet::new(),
         now_ms: 0,
+        producer_expiry_ms: i64::MAX,
     };
     let decision = commit(&plan, &view()).unwrap();
     let extents = decision

@@ -22,6 +22,9 @@ pub struct IngestConfig {
     pub wal_bytes_max: u64,
     /// How long a partition that was wanted by another agent takes no lease.
     pub lease_pause: Duration,
+    /// How long a partition remembers a producer that no longer writes (`producer.id.expiration.ms`), milliseconds. Shorter:
+    /// fewer rows; but a retry that comes later than this is stored again.
+    pub producer_expiry_ms: i64,
     /// A lease that nothing was written under for this long is given up.
     pub lease_idle: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for IngestConfig {
             windows_in_flight: 4,
             wal_bytes_max: 1024 * 1024 * 1024,
             lease_pause: Duration::from_secs(10),
+            producer_expiry_ms: 86_400_000,
             lease_idle: Duration::from_secs(60),
         }
     }

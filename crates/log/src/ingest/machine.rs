@@ -272,8 +272,9 @@ impl Machine {
         let part = self.parts.entry(entry.partition).or_default();
         let wants_lease =
             entry.ack == Ack::Leader && entry.lease_allowed && wal_has_room && !draining;
+        let expiry_ms = self.cfg.producer_expiry_ms;
         match &mut part.lease {
-            LeaseState::Held(lease) => match lease.assign(now, now_ms, &mut entry) {
+            LeaseState::Held(lease) => match lease.assign(now, (now_ms, expiry_ms), &mut entry) {
                 Assigned::Next => self.put_promised(now, entry, wal_has_room),
                 Assigned::Answer(answer) => {
                     let epoch = lease.epoch;
@@ -473,6 +474,7 @@ impl Machine {
             windows,
             held,
             now_ms,
+            producer_expiry_ms: self.cfg.producer_expiry_ms,
         }));
     }
 

@@ -85,10 +85,19 @@ impl Part {
 
 impl HeldLease {
     /// **Every check comes before the offset**: the holder owns the partition's offsets and producer state.
-    pub(super) fn assign(&mut self, now: Duration, now_ms: i64, entry: &mut Entry) -> Assigned {
+    pub(super) fn assign(
+        &mut self,
+        now: Duration,
+        (now_ms, expiry_ms): (i64, i64),
+        entry: &mut Entry,
+    ) -> Assigned {
         self.last_used = now;
         let header = *entry.batch.header();
         if let Some(p) = header.producer {
+            let known = self.producers.get(&p.id);
+            if known.is_some_and(|s| s.is_expired(now_ms, expiry_ms)) {
+                self.producers.remove(&p.id);
+            }
             match check_sequence(self.producers.get(&p.id), &p, header.count) {
                 Verdict::Duplicate(b) => {
                     return Assigned::Answer(Ok(self.appended(b.base_offset, true)));

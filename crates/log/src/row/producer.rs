@@ -114,6 +114,12 @@ fn lies_between(n: i32, first: i32, last: i32) -> bool {
 }
 
 impl ProducerState {
+    /// Has the producer been silent for so long that the partition forgets it (`producer.id.expiration.ms`)? It may then begin
+    /// with any sequence.
+    pub fn is_expired(&self, now_ms: i64, expiry_ms: i64) -> bool {
+        now_ms.saturating_sub(self.updated_ms) > expiry_ms
+    }
+
     fn duplicate_of(&self, p: &BatchProducer, records: i32) -> Option<&BatchRecord> {
         let last = sequence_add(p.base_sequence, records - 1);
         self.batches
@@ -305,6 +311,17 @@ mod tests {
             Verdict::Refused(Refusal::InvalidProducerEpoch)
         );
         assert_eq!(check_sequence(None, &batch(0, 500), 1), Verdict::Next);
+    }
+
+    #[test]
+    fn a_silent_producer_is_forgotten() {
+        let s = state(1, 0);
+        assert!(!s.is_expired(7 + 1000, 1000));
+        assert!(s.is_expired(7 + 1001, 1000));
+        assert!(
+            !s.is_expired(0, 1000),
+            "a clock that went back forgets nobody"
+        );
     }
 
     #[test]
