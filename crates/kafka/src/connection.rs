@@ -40,6 +40,9 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// all of it that has to happen in the order of the requests happens before `start` returns. See [`crate::queue`].
     fn runs_ahead(&self, request: &Self::Request) -> bool;
 
+    /// May the answer take as long as there is nothing new (a long poll)? Such a request changes nothing.
+    fn waits_for_news(&self, request: &Self::Request) -> bool;
+
     /// Starts a request.
     fn start(&self, request: Self::Request) -> Answering;
 }
@@ -59,7 +62,7 @@ pub struct Limits {
     pub stall_max: Duration,
 }
 
-/// How long requests of a client that hung up may take: what it wrote with acks=0 is done, a long poll is not waited for.
+/// How long the requests of a client that hung up may take.
 const HUNG_UP_MAX: Duration = Duration::from_secs(30);
 
 /// Runs a connection until its client closes it, it stays idle, `stop` turns true, or it fails. In each case **the requests that
@@ -114,6 +117,7 @@ async fn finish<W: AsyncWrite + Unpin, S: Service>(
     write: &mut W,
     limits: &Limits,
 ) -> Result<(), Closing> {
+    queue.hang_up();
     let mut taken = true;
     while !queue.is_empty() {
         let answers = queue.answers().await?;

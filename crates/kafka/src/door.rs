@@ -158,6 +158,10 @@ impl Service for Session {
         request.runs_ahead()
     }
 
+    fn waits_for_news(&self, request: &api::Opened) -> bool {
+        request.waits_for_news()
+    }
+
     fn start(&self, request: api::Opened) -> Answering {
         request.start()
     }

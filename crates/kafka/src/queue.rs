@@ -34,6 +34,7 @@ pub struct Queue<S: Service> {
 
 struct Slot<S: Service> {
     frame_bytes: usize,
+    waits_for_news: bool,
     state: State<S>,
 }
 
@@ -75,8 +76,18 @@ impl<S: Service> Queue<S> {
         self.bytes += frame_bytes;
         self.slots.push_back(Slot {
             frame_bytes,
+            waits_for_news: self.service.waits_for_news(&request),
             state: State::Waiting(request),
         });
+        self.start();
+    }
+
+    /// The client is gone: nobody wants to hear what is new, and what would wait for it is dropped.
+    pub fn hang_up(&mut self) {
+        let is_running = |s: &Slot<S>| matches!(s.state, State::Running { .. });
+        self.slots.retain(|slot| !slot.waits_for_news);
+        self.started = self.slots.iter().filter(|slot| is_running(slot)).count();
+        self.bytes = self.slots.iter().map(|slot| slot.frame_bytes).sum();
         self.start();
     }
 

@@ -181,6 +181,11 @@ impl Opened {
         matches!(&self.kind, Kind::Produce(produce) if produce.runs_ahead())
     }
 
+    /// Only a fetch is a long poll.
+    pub fn waits_for_news(&self) -> bool {
+        matches!(self.kind, Kind::Fetch(..))
+    }
+
     pub fn start(self) -> Answering {
         let api = self.api.name;
         metrics::counter!("streamhouse_kafka_requests_total", "api" => api).increment(1);

@@ -22,6 +22,7 @@ use tokio::{
 };
 
 const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
 const METADATA: i16 = 3;
 
 /// Answers request `n` when the test says so. Produce requests run ahead.
@@ -60,6 +61,10 @@ impl Service for Puppet {
 
     fn runs_ahead(&self, request: &Incoming<Held>) -> bool {
         request.header.api == ApiKey::Produce
+    }
+
+    fn waits_for_news(&self, request: &Incoming<Held>) -> bool {
+        request.header.api == ApiKey::Fetch
     }
 
     fn start(&self, request: Incoming<Held>) -> Answering {
@@ -211,6 +216,7 @@ async fn what_a_client_wrote_before_it_hung_up_is_done() {
     let mut client = connect(limits());
     client.send(PRODUCE, 1).await;
     client.send(METADATA, 2).await;
+    client.send(FETCH, 9).await;
     client.send(PRODUCE, 3).await;
     assert_eq!(client.puppet.started().await, [1]);
     let Client {
@@ -221,7 +227,11 @@ async fn what_a_client_wrote_before_it_hung_up_is_done() {
     } = client;
     drop(stream);
     for id in 1..=3 {
-        assert_eq!(puppet.started().await.last(), Some(&id));
+        assert_eq!(
+            puppet.started().await.last(),
+            Some(&id),
+            "and no long poll is waited for"
+        );
         puppet.answer(id);
     }
     connection
