@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -231,7 +232,19 @@ pub fn signal(pid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A port of 127.0.0.1 that nobody listened on a moment ago.
+/// Ports below those that systems give to outgoing connections: while an agent is down, nobody must get its port.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port of 127.0.0.1 that nobody listened on a moment ago, another one at each call.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(101);
+    for _ in PORTS {
+        let call = first.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + call % (PORTS.end - PORTS.start))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of 127.0.0.1 is free")
 }

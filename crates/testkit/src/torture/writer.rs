@@ -215,41 +215,51 @@ impl Writer {
         }
         let mut flying = VecDeque::new();
         loop {
-            while flying.len() < IN_FLIGHT && !connection.is_closed() {
-                let Some(request) = self.next_request(&flying) else {
-                    break;
-                };
-                self.launch(connection, request, &mut flying);
-                sleep(self.plan.pause).await;
-            }
-            let Some(first) = flying.pop_front() else {
+            self.top_up(connection, &mut flying).await;
+            if flying.is_empty() {
                 match self.is_done() {
                     _ if connection.is_closed() => return Ok(End::Broken),
                     true => return Ok(End::Done),
                     false => continue,
                 }
-            };
-            let (mut failed, mut broken) = (Vec::new(), false);
-            broken |= self.settle(first, &mut failed).await?;
-            if failed.is_empty() {
-                continue;
             }
-            while let Some(next) = flying.pop_front() {
-                if broken {
-                    failed.extend(next.loads.into_iter().map(|(load, _)| load));
-                } else {
-                    broken = self.settle(next, &mut failed).await?;
-                }
-            }
-            for load in failed.into_iter().rev() {
-                self.ahead.push_front(load);
-            }
-            if broken {
+            if self.settle_next(&mut flying).await? {
                 return Ok(End::Broken);
             }
             self.give_up_when_late()?;
-            sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Sends until as many requests as may are in flight.
+    async fn top_up(&mut self, connection: &Connection, flying: &mut VecDeque<Flying>) {
+        while flying.len() < IN_FLIGHT && !connection.is_closed() {
+            let Some(request) = self.next_request(flying) else {
+                return;
+            };
+            self.launch(connection, request, flying);
+            sleep(self.plan.pause).await;
+        }
+    }
+
+    /// Waits for the next answer, and for all that are in flight once something has failed: it goes out again before
+    /// anything newer. Says whether the connection is done for.
+    async fn settle_next(&mut self, flying: &mut VecDeque<Flying>) -> Result<bool> {
+        let (mut failed, mut broken) = (Vec::new(), false);
+        while let Some(next) = flying.pop_front() {
+            if broken {
+                failed.extend(next.loads.into_iter().map(|(load, _)| load));
+            } else {
+                broken = self.settle(next, &mut failed).await?;
+            }
+            if failed.is_empty() {
+                return Ok(false);
+            }
+        }
+        for load in failed.into_iter().rev() {
+            self.ahead.push_front(load);
+        }
+        sleep(Duration::from_millis(20)).await;
+        Ok(broken)
     }
 
     async fn init_producer(&mut self, connection: &Connection) -> bool {
