@@ -115,7 +115,10 @@ impl Driver {
             match effect {
                 Effect::Upload(sealed) => self.upload(sealed),
                 Effect::Commit(plan) => self.commit(plan),
-                Effect::Wal(number, record) => self.hands.wal.append(number, record),
+                Effect::Wal(number, record) => {
+                    metrics::counter!("streamhouse_wal_records_total").increment(1);
+                    self.hands.wal.append(number, record);
+                }
                 Effect::WalFinish(number) => self.hands.wal.finish(number),
                 Effect::TakeLease(tp) => self.take_lease(tp),
                 Effect::ReleaseLease(tp, epoch) => self.release_lease(tp, epoch),

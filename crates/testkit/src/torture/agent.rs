@@ -205,6 +205,13 @@ impl Agent {
         self.folder.join("server.log")
     }
 
+    /// How many lines of its log contain `text`.
+    pub fn log_lines(&self, text: &str) -> Result<usize> {
+        let log = fs::read(self.log_path())?;
+        let log = String::from_utf8_lossy(&log);
+        Ok(log.lines().filter(|line| line.contains(text)).count())
+    }
+
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
         let text = fs::read(self.log_path()).unwrap_or_default();

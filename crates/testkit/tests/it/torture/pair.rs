@@ -1,7 +1,7 @@
 //! Two agents on one database and one bucket, both written to and read from.
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use sh_testkit::torture::{
     agent::Agent,
     check::Leases,
@@ -100,4 +100,56 @@ async fn leases_are_handed_over_and_taken_over_without_loss() -> Result<()> {
     let verdict = scene.end(Leases::MayBeLost).await?;
     told("leases", &verdict);
     verdict.must_be_clean()
+}
+
+/// One acks=1 writer, so that the leases stay where it writes until their holder is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leases_of_a_holder_that_is_gone_are_taken_over_after_their_life() -> Result<()> {
+    let mut stage = Stage::set(8).await?;
+    let mut pair = Pair::start(&stage).await?;
+    let (addresses, mut chance) = (pair.addresses(), stage.chance.fork());
+    let cast = Cast {
+        topic: "alone",
+        writers: vec![Kind::Leader],
+    };
+    let scene = Scene::begin(&addresses, &[cast], &stage.flights, PAUSE, &mut chance).await?;
+    for round in 0..kills(2) {
+        let [holder, other] = &mut pair.agents;
+        // The taker takes no lease for itself before its pause is over; then it is the holder of the next round.
+        until_leased(&scene, holder).await?;
+        let takes = other.log_lines("taking over the lease")?;
+        match round % 2 {
+            0 => holder.pause()?,
+            _ => holder.kill()?,
+        }
+        let alone = scene.progress(2_000, TAKE_OVER_MAX).await;
+        match round % 2 {
+            0 => holder.resume()?,
+            _ => holder.start().await?,
+        }
+        alone?;
+        ensure!(
+            other.log_lines("taking over the lease")? > takes,
+            "nothing was taken over"
+        );
+        pair.agents.swap(0, 1);
+    }
+    scene.progress(2_000, TAKE_OVER_MAX).await?;
+    let verdict = scene.end(Leases::MayBeLost).await?;
+    told("take-over", &verdict);
+    verdict.must_be_clean()
+}
+
+/// Until this agent answers acks=1 from its WAL, as only a holder does.
+async fn until_leased(scene: &Scene, agent: &Agent) -> Result<()> {
+    const WALLED: &str = "streamhouse_wal_records_total";
+    let before = agent.metric(WALLED, "").await?;
+    for _ in 0..60 {
+        scene.progress(500, TAKE_OVER_MAX).await?;
+        if agent.metric(WALLED, "").await? > before {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    bail!("the agent takes no leases")
 }
