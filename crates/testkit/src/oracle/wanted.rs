@@ -361,14 +361,6 @@ pub const WANTED: &[Wanted] = &[
         reason: "Kafka's eligible leader replicas write this default into the cluster's own configs; there are no replicas to be eligible here.",
     },
     Wanted {
-        scenario: "describe_broker_configs",
-        step: "DescribeConfigs: this broker",
-        path: "*.configs[log.dirs].*",
-        kafka: "*",
-        ours: "*",
-        reason: "The log is in the bucket; there are no folders of it to name.",
-    },
-    Wanted {
         scenario: "describe_producers",
         step: "DescribeProducers: an unknown topic",
         path: "*.error_message",
