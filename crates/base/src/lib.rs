@@ -6,6 +6,7 @@ pub mod env;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod rendezvous;
 
 pub use env::{Clock, Env, Rng};
 pub use error::{Advice, ErrorCode, Failure};

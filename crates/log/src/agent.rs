@@ -21,6 +21,9 @@ pub struct AgentRow {
     pub host: String,
     pub port: u16,
     pub zone: Option<String>,
+    /// Where other agents reach it, HOST:PORT. Rows of former versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
     /// Wall clock of its last sign of life, milliseconds.
     pub heartbeat_ms: i64,
     /// False from a clean stop to the next start.
@@ -51,6 +54,8 @@ pub struct Address {
     pub host: String,
     pub port: u16,
     pub zone: Option<String>,
+    /// For other agents, HOST:PORT; `None` where they cannot reach it.
+    pub http: Option<String>,
 }
 
 impl AgentRow {
@@ -161,6 +166,7 @@ pub async fn begin_life(
             host: address.host.clone(),
             port: address.port,
             zone: address.zone.clone(),
+            http: address.http.clone(),
             heartbeat_ms: now_ms,
             serving: false,
             needs_from: old.map_or((0, 0), |row| row.needs_from),
@@ -251,6 +257,7 @@ mod tests {
             host: "h".into(),
             port: 1,
             zone: None,
+            http: None,
         };
         let begun = block_on(begin_life(
             &lane,
@@ -286,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_a_former_version_is_read_and_names_no_address_for_other_agents() {
+        let old = br#"{"epoch":1,"nonce":"0000000000000007","host":"h","port":9092,"zone":null,"heartbeat_ms":5,
+            "serving":true,"needs_from":[0,0]}"#;
+        let row = AgentRow::decode(old).unwrap();
+        assert_eq!((row.port, row.http), (9092, None));
+    }
+
+    #[test]
     fn a_row_may_be_forgotten_only_from_before_what_its_agent_needs() {
         let mut row = AgentRow {
             epoch: 3,
@@ -293,6 +308,7 @@ mod tests {
             host: String::new(),
             port: 0,
             zone: None,
+            http: None,
             heartbeat_ms: 0,
             serving: true,
             needs_from: (2, 5),

@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sh_base::{AgentId, Failure, TopicPartition};
+use sh_base::{AgentId, Failure, TopicPartition, rendezvous};
 use sh_log::{agent::AgentRow, cluster::ClusterRow};
 use sh_meta::{Family, Key, KeyRange};
 
@@ -82,18 +82,9 @@ fn living(rows: Vec<(AgentId, AgentRow)>, own: AgentId, now_ms: i64) -> Vec<Agen
     shown.map(agent).collect()
 }
 
-/// A hash of the pair (FNV-1a, then a finisher so that near ids lie far apart). Part of what agents agree on: all must compute
-/// the same.
 fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
     let topic = tp.topic.0.as_bytes().iter().copied();
-    let bytes = topic
-        .chain(tp.partition.to_be_bytes())
-        .chain(agent.0.to_be_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 33)
+    rendezvous::weight(topic.chain(tp.partition.to_be_bytes()), agent)
 }
 
 impl Node {
@@ -175,6 +166,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port: 9092,
             zone: None,
+            http: None,
             heartbeat_ms,
             serving,
             needs_from: (0, 0),

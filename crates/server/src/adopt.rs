@@ -26,6 +26,7 @@ pub async fn adopt(settings: &Settings, env: &Env, logs: LogControl) -> anyhow::
         host: "adopted".into(),
         port: 0,
         zone: None,
+        http: None,
     };
     let broker = BrokerConfig::parse(&settings.broker).map_err(anyhow::Error::msg)?;
     let agent = begin(settings, env, &data, &stores, &nowhere, broker, logs).await?;

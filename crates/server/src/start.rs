@@ -174,6 +174,7 @@ fn advertised(settings: &Settings, bound: SocketAddr) -> Address {
         host,
         port,
         zone: settings.zone.clone(),
+        http: None,
     }
 }
 

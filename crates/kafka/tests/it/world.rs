@@ -143,6 +143,7 @@ async fn node(env: &Env, bucket: Arc<Gate>, config: LogConfig, port: u16) -> Nod
         host: "127.0.0.1".into(),
         port,
         zone: None,
+        http: None,
     };
     let (me, _) = agent::begin_life(&boot, env, AgentId(0), &address, PATIENCE)
         .await

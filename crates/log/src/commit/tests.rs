@@ -21,6 +21,7 @@ fn view() -> View {
         host: String::new(),
         port: 0,
         zone: None,
+        http: None,
         heartbeat_ms: 0,
         serving: true,
         needs_from: (0, 0),

@@ -296,6 +296,7 @@ mod tests {
             host: "h".into(),
             port: 1,
             zone: None,
+            http: None,
         };
         let (me, _) = block_on(agent::begin_life(
             &boot,

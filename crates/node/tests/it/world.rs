@@ -108,6 +108,7 @@ impl World {
             host: "127.0.0.1".into(),
             port: 9092,
             zone: None,
+            http: None,
         };
         let (me, _) = agent::begin_life(&boot, &env, id, &address, PATIENCE)
             .await

@@ -127,6 +127,7 @@ impl World {
             host: "h".into(),
             port: 1,
             zone: None,
+            http: None,
         };
         let id = self.agents[i].id;
         let (me, _) = block_on(agent::begin_life(
