@@ -39,6 +39,8 @@ codes! {
     RequestTimedOut => Retry,
     /// Shutting down, or not ready.
     CoordinatorLoading => Retry,
+    /// The coordinator cannot answer now; look it up again.
+    CoordinatorNotAvailable => Retry,
     /// Another agent holds the partition's lease and did not give it up in time.
     NotLeader => Refresh,
     // Topics and partitions.
@@ -79,6 +81,7 @@ codes! {
     InvalidTxnState => GiveUp,
     // Rights and protocol.
     TopicAuthorizationFailed => GiveUp,
+    GroupAuthorizationFailed => GiveUp,
     ClusterAuthorizationFailed => GiveUp,
     TransactionalIdAuthorizationFailed => GiveUp,
     UnsupportedVersion => GiveUp,

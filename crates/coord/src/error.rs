@@ -70,6 +70,12 @@ errors! {
     InvalidTxnState => "The transaction is not in a state that allows this.",
     /// The producer must abort its transaction and may go on (KIP-890).
     TransactionAbortable => "Abort the transaction and begin it again.",
+    /// Nobody of the org has a topic of this name, or no partition of this number.
+    UnknownTopicOrPartition => "There is no such topic or partition.",
+    /// The topic's access rules do not allow it.
+    TopicAuthorizationFailed => "Not authorized to access the topic.",
+    /// The group's access rules do not allow it.
+    GroupAuthorizationFailed => "Not authorized to access the group.",
     /// A bug, or a state nobody foresaw.
     UnknownServerError => "The server met an error that it did not expect.",
 }

@@ -282,7 +282,7 @@ impl Group {
             Command::LeaveGroup(leave) => Reply::LeaveGroup(self.leave(now, leave)),
             Command::DescribeGroup => Reply::DescribeGroup(self.describe()),
             Command::OffsetFetch(fetch) => Reply::OffsetFetch(self.check_fetch(&fetch).err()),
-            Command::OffsetDelete(delete) => Reply::OffsetDelete(self.delete_offsets(delete)),
+            Command::OffsetDelete(delete) => Reply::OffsetDelete(self.delete_offsets(id, delete)),
             Command::DeleteGroup => Reply::DeleteGroup(self.delete().err()),
             Command::ExpireOffsets(expire) => Reply::ExpireOffsets(self.expire(now, expire)),
             Command::ConsumerGroupHeartbeat(beat) => {

@@ -1,7 +1,7 @@
 //! The rules of committed offsets: what a row holds, what may be committed, what is too old. Pure functions.
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sh_base::{Offset, PartitionIndex};
+use sh_base::{Offset, PartitionIndex, TopicId};
 
 use crate::{
     command::{CommitPartition, OffsetCommit, RequestId},
@@ -12,7 +12,7 @@ use crate::{
     settings::GroupSettings,
 };
 
-/// A committed offset, under (group, topic name, partition).
+/// A committed offset, under (group, topic id, partition).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OffsetRow {
     /// The next offset to read.
@@ -41,6 +41,8 @@ impl OffsetRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOffset {
     pub topic: String,
+    /// Names may have been given anew; the row is under the id.
+    pub topic_id: TopicId,
     pub partition: PartitionIndex,
     pub row: OffsetRow,
     /// An open transaction holds an offset of the same partition: it does not expire meanwhile.

@@ -12,7 +12,7 @@ use crate::{
     reply::Reply,
     row::{GroupRow, MemberRow},
 };
-use sh_base::PartitionIndex;
+use sh_base::{PartitionIndex, TopicId};
 
 /// What a group tells its caller to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +60,15 @@ pub enum OffsetChange {
         transaction: Option<Transaction>,
         rows: Vec<(String, PartitionIndex, OffsetRow)>,
     },
+    /// Delete what OffsetDelete has named.
     Delete {
+        request: RequestId,
         topic: String,
         partition: PartitionIndex,
     },
     /// Delete the row if it is still this one.
     Expire {
-        topic: String,
+        topic: TopicId,
         partition: PartitionIndex,
         seen: OffsetRow,
     },

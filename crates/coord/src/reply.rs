@@ -3,8 +3,9 @@ use bytes::Bytes;
 use sh_base::{PartitionIndex, TopicId};
 
 use crate::{
-    command::{Client, LeaveGroup, LeavingMember, TopicPartitions},
+    command::{Client, Command, LeaveGroup, LeavingMember, TopicPartitions},
     error::{GroupError, Refusal},
+    offsets,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,27 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The answer to a request that no group was asked about.
+    pub fn refused(command: &Command, code: GroupError) -> Reply {
+        match command {
+            Command::JoinGroup(join) => Reply::JoinGroup(JoinReply::refused(&join.member_id, code)),
+            Command::SyncGroup(_) => Reply::SyncGroup(SyncReply::refused(code)),
+            Command::Heartbeat(_) => Reply::Heartbeat(Some(code)),
+            Command::LeaveGroup(_) => Reply::LeaveGroup(LeaveReply::refused(code)),
+            Command::DescribeGroup => Reply::DescribeGroup(DescribeReply::refused(code)),
+            Command::OffsetCommit(commit) => Reply::OffsetCommit(offsets::refuse(commit, code)),
+            Command::OffsetFetch(_) => Reply::OffsetFetch(Some(code)),
+            Command::OffsetDelete(_) => Reply::OffsetDelete(OffsetsReply {
+                error: Some(code),
+                topics: Vec::new(),
+            }),
+            Command::DeleteGroup => Reply::DeleteGroup(Some(code)),
+            Command::ConsumerGroupHeartbeat(_) => Reply::ConsumerGroupHeartbeat(Err(code.into())),
+            Command::ConsumerGroupDescribe => Reply::ConsumerGroupDescribe(Err(code.into())),
+            Command::ExpireOffsets(_) => Reply::ExpireOffsets(ExpireReply::default()),
+        }
+    }
+
     /// Turns an answer that was decided, but could not be made durable, into a refusal.
     pub(crate) fn refuse(&mut self, code: GroupError) {
         match self {
@@ -184,6 +206,18 @@ pub struct DescribeReply {
     /// The chosen protocol, of a stable group; else empty.
     pub protocol: String,
     pub members: Vec<DescribedMember>,
+}
+
+impl DescribeReply {
+    fn refused(error: GroupError) -> Self {
+        DescribeReply {
+            error: Some(error.into()),
+            state: GroupState::Dead,
+            protocol_type: String::new(),
+            protocol: String::new(),
+            members: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

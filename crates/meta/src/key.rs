@@ -5,7 +5,8 @@
 //! object < agent < transaction < head < producer < the rest. Nobody locks in another order.
 use bytes::Bytes;
 use sh_base::{
-    AgentId, Incarnation, ObjectId, Offset, Org, ProducerId, TopicId, TopicName, TopicPartition,
+    AgentId, Incarnation, ObjectId, Offset, Org, PartitionIndex, ProducerId, TopicId, TopicName,
+    TopicPartition,
 };
 
 /// A key family: one table each on Postgres. Discriminants are on disk: never renumber.
@@ -23,11 +24,16 @@ pub enum Family {
     Config = 0x72,
     Counter = 0x73,
     Cluster = 0x74,
+    GroupCoordinator = 0x80,
+    Group = 0x81,
+    GroupMember = 0x82,
+    GroupOffset = 0x83,
+    TxnOffset = 0x84,
 }
 
 impl Family {
     /// All families, in the order of their tags.
-    pub const ALL: [Family; 11] = [
+    pub const ALL: [Family; 16] = [
         Family::Object,
         Family::Agent,
         Family::Transaction,
@@ -39,6 +45,11 @@ impl Family {
         Family::Config,
         Family::Counter,
         Family::Cluster,
+        Family::GroupCoordinator,
+        Family::Group,
+        Family::GroupMember,
+        Family::GroupOffset,
+        Family::TxnOffset,
     ];
 
     /// The family's name in text, and of its table on Postgres.
@@ -55,6 +66,11 @@ impl Family {
             Family::Config => "config",
             Family::Counter => "counter",
             Family::Cluster => "cluster",
+            Family::GroupCoordinator => "group_coordinator",
+            Family::Group => "consumer_group",
+            Family::GroupMember => "group_member",
+            Family::GroupOffset => "group_offset",
+            Family::TxnOffset => "txn_offset",
         }
     }
 }
@@ -93,6 +109,22 @@ pub enum Key {
     /// One row: cluster id and generation, JSON, `sh_log::cluster`. Written when the store is first used, and at repair,
     /// rebuild and restore.
     Cluster,
+    /// **Who coordinates a group**: the incarnation of an agent and the coordinator epoch. JSON, `sh_node::groups`. Locked *and
+    /// written* by everything that changes a group, so that it covers the four families below, and fences every former
+    /// coordinator. Written first when the group begins, last when it is deleted.
+    GroupCoordinator(Org, String),
+    /// **A group**, classic or of KIP-848: generation or epoch. JSON, `sh_coord::row`. Written at each completed rebalance;
+    /// deleted with the group. Covered by `GroupCoordinator`.
+    Group(Org, String),
+    /// A member of a group, by its id, and what it was assigned. JSON, `sh_coord::row`. Covered by `GroupCoordinator`.
+    GroupMember(Org, String, String),
+    /// **A committed offset** of a group, by topic id: a topic that is created anew has none. JSON, `sh_coord::offsets`.
+    /// Written by commits and by the end of a transaction; goes with its retention, its topic or its group. Covered by
+    /// `GroupCoordinator`.
+    GroupOffset(Org, String, TopicId, PartitionIndex),
+    /// **An offset that a transaction commits when it ends**; the same value. Its end makes it a `GroupOffset` or drops it.
+    /// Covered by `GroupCoordinator`.
+    TxnOffset(Org, String, ProducerId, TopicId, PartitionIndex),
 }
 
 /// A half-open range of key bytes.
@@ -120,6 +152,11 @@ impl Key {
             Key::Config(..) => Family::Config,
             Key::Counter(_) => Family::Counter,
             Key::Cluster => Family::Cluster,
+            Key::GroupCoordinator(..) => Family::GroupCoordinator,
+            Key::Group(..) => Family::Group,
+            Key::GroupMember(..) => Family::GroupMember,
+            Key::GroupOffset(..) => Family::GroupOffset,
+            Key::TxnOffset(..) => Family::TxnOffset,
         }
     }
 
@@ -144,6 +181,22 @@ impl Key {
             Key::Config(org, kind, name) => put_text(&mut out, [org.as_str(), kind, name]),
             Key::Counter(name) => put_text(&mut out, [name.as_str()]),
             Key::Cluster => {}
+            Key::GroupCoordinator(org, group) | Key::Group(org, group) => {
+                put_text(&mut out, [org.as_str(), group])
+            }
+            Key::GroupMember(org, group, member) => {
+                put_group(&mut out, org, group);
+                put_text(&mut out, [member.as_str()]);
+            }
+            Key::GroupOffset(org, group, topic, partition) => {
+                put_group(&mut out, org, group);
+                put_group_partition(&mut out, topic, *partition);
+            }
+            Key::TxnOffset(org, group, producer, topic, partition) => {
+                put_group(&mut out, org, group);
+                out.extend(ordered(producer.0));
+                put_group_partition(&mut out, topic, *partition);
+            }
         }
         out.into()
     }
@@ -209,6 +262,44 @@ impl KeyRange {
         prefix.push(0);
         KeyRange::prefix(prefix)
     }
+    /// The groups of an org, by id.
+    pub fn groups(org: &Org) -> KeyRange {
+        let mut prefix = vec![Family::Group as u8];
+        put_text(&mut prefix, [org.as_str()]);
+        prefix.push(0);
+        KeyRange::prefix(prefix)
+    }
+    /// The members of all groups of an org.
+    pub fn members_of_org(org: &Org) -> KeyRange {
+        let mut prefix = vec![Family::GroupMember as u8];
+        put_text(&mut prefix, [org.as_str()]);
+        prefix.push(0);
+        KeyRange::prefix(prefix)
+    }
+    /// The members of one group.
+    pub fn group_members(org: &Org, group: &str) -> KeyRange {
+        KeyRange::of_group(Family::GroupMember, org, group)
+    }
+    /// The committed offsets of one group.
+    pub fn group_offsets(org: &Org, group: &str) -> KeyRange {
+        KeyRange::of_group(Family::GroupOffset, org, group)
+    }
+    /// What open transactions will commit for one group.
+    pub fn txn_offsets(org: &Org, group: &str) -> KeyRange {
+        KeyRange::of_group(Family::TxnOffset, org, group)
+    }
+    /// What the open transaction of one producer will commit for one group.
+    pub fn txn_offsets_of(org: &Org, group: &str, producer: ProducerId) -> KeyRange {
+        let mut prefix = vec![Family::TxnOffset as u8];
+        put_group(&mut prefix, org, group);
+        prefix.extend(ordered(producer.0));
+        KeyRange::prefix(prefix)
+    }
+    fn of_group(family: Family, org: &Org, group: &str) -> KeyRange {
+        let mut prefix = vec![family as u8];
+        put_group(&mut prefix, org, group);
+        KeyRange::prefix(prefix)
+    }
     pub fn contains(&self, key: &[u8]) -> bool {
         &self.start[..] <= key && key < &self.end[..]
     }
@@ -245,6 +336,26 @@ fn put_text<const N: usize>(out: &mut Vec<u8>, texts: [&str; N]) {
     }
 }
 
+/// A group's name before other fields. It may hold any character, so that a zero byte in it is written `00 ff` and its end
+/// `00 01`: byte order stays the order of names.
+fn put_group(out: &mut Vec<u8>, org: &Org, group: &str) {
+    put_text(out, [org.as_str()]);
+    out.push(0);
+    for byte in group.bytes() {
+        out.push(byte);
+        if byte == 0 {
+            out.push(u8::MAX);
+        }
+    }
+    out.extend([0, 1]);
+}
+
+/// Clients may commit for partitions of any number, negative ones too.
+fn put_group_partition(out: &mut Vec<u8>, topic: &TopicId, partition: PartitionIndex) {
+    out.extend(topic.0.as_bytes());
+    out.extend(((partition as u32) ^ (1 << 31)).to_be_bytes());
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
@@ -268,6 +379,20 @@ impl Reader<'_> {
             0x72 => Key::Config(self.org()?, self.word()?, self.rest()?),
             0x73 => Key::Counter(self.rest()?),
             0x74 => Key::Cluster,
+            0x80 => Key::GroupCoordinator(self.org()?, self.rest()?),
+            0x81 => Key::Group(self.org()?, self.rest()?),
+            0x82 => Key::GroupMember(self.org()?, self.escaped()?, self.rest()?),
+            0x83 => {
+                let (org, group) = (self.org()?, self.escaped()?);
+                let (topic, partition) = self.group_partition()?;
+                Key::GroupOffset(org, group, topic, partition)
+            }
+            0x84 => {
+                let (org, group) = (self.org()?, self.escaped()?);
+                let producer = ProducerId(self.number()?);
+                let (topic, partition) = self.group_partition()?;
+                Key::TxnOffset(org, group, producer, topic, partition)
+            }
             _ => return None,
         })
     }
@@ -285,6 +410,21 @@ impl Reader<'_> {
             topic,
             partition: i32::from_be_bytes(self.array()?),
         })
+    }
+    fn group_partition(&mut self) -> Option<(TopicId, PartitionIndex)> {
+        let topic = TopicId(uuid::Uuid::from_bytes(self.array()?));
+        let partition = u32::from_be_bytes(self.array()?) ^ (1 << 31);
+        Some((topic, partition as i32))
+    }
+    /// The reverse of [`put_group`].
+    fn escaped(&mut self) -> Option<String> {
+        let mut text = Vec::new();
+        loop {
+            match self.array::<1>()?[0] {
+                0 if self.array::<1>()?[0] == 1 => return String::from_utf8(text).ok(),
+                byte => text.push(byte),
+            }
+        }
     }
     fn word(&mut self) -> Option<String> {
         let end = self.0.iter().position(|b| *b == 0)?;
@@ -342,6 +482,22 @@ pub(crate) mod tests {
                 .prop_map(|(o, kind, name)| Key::Config(o, kind, name)),
             ".{0,4}".prop_map(Key::Counter),
             Just(Key::Cluster),
+            any_group_key(),
+        ]
+    }
+
+    fn any_group_key() -> impl Strategy<Value = Key> {
+        // Names that hold, and end in, what separates fields.
+        let group = || "[a\u{0}\u{1}\u{ff}]{0,3}";
+        let topic = || (0..3u128).prop_map(|id| TopicId(Uuid::from_u128(id << 64)));
+        prop_oneof![
+            (any_org(), group()).prop_map(|(org, group)| Key::GroupCoordinator(org, group)),
+            (any_org(), group()).prop_map(|(org, group)| Key::Group(org, group)),
+            (any_org(), group(), group()).prop_map(|(org, g, m)| Key::GroupMember(org, g, m)),
+            (any_org(), group(), topic(), any::<i32>())
+                .prop_map(|(org, g, t, p)| Key::GroupOffset(org, g, t, p)),
+            (any_org(), group(), any::<i64>(), topic(), any::<i32>())
+                .prop_map(|(org, g, id, t, p)| Key::TxnOffset(org, g, ProducerId(id), t, p)),
         ]
     }
 

@@ -78,7 +78,11 @@ impl Group {
         }
     }
 
-    pub(super) fn delete_offsets(&mut self, delete: OffsetDelete) -> OffsetsReply {
+    pub(super) fn delete_offsets(
+        &mut self,
+        request: RequestId,
+        delete: OffsetDelete,
+    ) -> OffsetsReply {
         let allowed = match &self.kind {
             Kind::Absent => Err(GroupError::GroupIdNotFound),
             Kind::Classic(classic) => classic.check_offset_delete(),
@@ -95,8 +99,11 @@ impl Group {
             if refused.is_none() {
                 for partition in partitions.iter().copied() {
                     let topic = topic.clone();
-                    self.outbox
-                        .change_offsets(OffsetChange::Delete { topic, partition });
+                    self.outbox.change_offsets(OffsetChange::Delete {
+                        request,
+                        topic,
+                        partition,
+                    });
                 }
             }
             reply.topics.push((
@@ -161,7 +168,7 @@ impl Group {
                 now.wall_ms,
                 self.settings.offsets_retention_ms,
             ) {
-                let (topic, partition, seen) = (stored.topic, stored.partition, stored.row);
+                let (topic, partition, seen) = (stored.topic_id, stored.partition, stored.row);
                 self.outbox.change_offsets(OffsetChange::Expire {
                     topic,
                     partition,

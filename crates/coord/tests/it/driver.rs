@@ -189,19 +189,18 @@ impl Driver {
                 self.offsets
                     .extend(rows.into_iter().map(|(t, p, row)| ((t, p), row)));
             }
-            OffsetChange::Delete { topic, partition } => {
+            OffsetChange::Delete {
+                topic, partition, ..
+            } => {
                 self.offsets.remove(&(topic, partition));
             }
             OffsetChange::Expire {
                 topic,
                 partition,
                 seen,
-            } => {
-                let key = (topic, partition);
-                if self.offsets.get(&key) == Some(&seen) {
-                    self.offsets.remove(&key);
-                }
-            }
+            } => self.offsets.retain(|(name, p), row| {
+                topic_id(name) != topic || *p != partition || *row != seen
+            }),
             OffsetChange::DeleteAll => self.offsets.clear(),
         }
     }

@@ -21,6 +21,7 @@ fn expire(d: &mut Driver) -> ExpireReply {
         .offsets
         .iter()
         .map(|((topic, partition), row)| StoredOffset {
+            topic_id: topic_id(topic),
             topic: topic.clone(),
             partition: *partition,
             row: row.clone(),

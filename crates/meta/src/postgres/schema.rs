@@ -12,7 +12,7 @@ const MAKING: i64 = 0x73_7472_6561_6d68;
 
 /// Makes the tables if they are not there, and checks their format. Safe to run from many agents at once.
 pub(super) async fn prepare(client: &Client, schema: &str, env: &Env) -> Result<(), OpenError> {
-    if format_of(client, schema).await?.is_none() {
+    if format_of(client, schema).await?.is_none() || lacks_tables(client, schema).await? {
         make(client, schema, env).await?;
     }
     match format_of(client, schema).await? {
@@ -47,6 +47,16 @@ async fn format_of(client: &Client, schema: &str) -> Result<Option<i32>, OpenErr
     rows.first()
         .map(|row| row.try_get(0).map_err(failed_to_open))
         .transpose()
+}
+
+/// Families that came with a newer version need no other format: their tables are added.
+async fn lacks_tables(client: &Client, schema: &str) -> Result<bool, OpenError> {
+    let find =
+        "SELECT count(*) FROM unnest($1::text[]) AS t (name) WHERE to_regclass(name) IS NULL";
+    let names = Family::ALL.map(|family| format!("\"{schema}\".{}", family.name()));
+    let row = client.query_one(find, &[&&names[..]]).await;
+    let missing: i64 = row.and_then(|row| row.try_get(0)).map_err(failed_to_open)?;
+    Ok(missing > 0)
 }
 
 /// One transaction under one advisory lock. Whoever comes second finds everything there.

@@ -1,0 +1,78 @@
+//! Listing groups.
+use std::collections::BTreeMap;
+
+use sh_base::Org;
+use sh_coord::{Group, GroupError, Snapshot, reply::Listing};
+use sh_meta::{Key, KeyRange};
+
+use super::{
+    CoordinatorKind,
+    committed::away,
+    load::{add_row, now},
+};
+use crate::{Caller, Node};
+
+/// Which groups a listing shows; an empty list of states or types means all. Case does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupFilter {
+    pub states: Vec<String>,
+    pub types: Vec<String>,
+}
+
+impl GroupFilter {
+    fn shows(&self, group: &Listing) -> bool {
+        let among = |list: &[String], name: &str| {
+            list.is_empty() || list.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+        };
+        among(&self.states, group.state.name()) && among(&self.types, group.group_type)
+    }
+}
+
+impl Node {
+    /// ListGroups: the groups of the caller's org that this agent coordinates, by id.
+    pub async fn list_groups(
+        &self,
+        caller: &Caller,
+        filter: &GroupFilter,
+    ) -> Result<Vec<Listing>, GroupError> {
+        let mut groups = self.coordinated(caller).await?;
+        groups.retain(|group| filter.shows(group));
+        Ok(groups)
+    }
+}
+
+impl Node {
+    async fn coordinated(&self, caller: &Caller) -> Result<Vec<Listing>, GroupError> {
+        let cluster = self.cluster().await.map_err(|e| away(&e))?;
+        let ours = |group: &str| {
+            let agent = cluster.coordinator(&caller.org, CoordinatorKind::Group, group);
+            agent.is_some_and(|agent| agent.id == self.agent())
+        };
+        let stored = self.stored_groups(&caller.org).await?;
+        let listed = stored.into_iter().filter(|(id, _)| ours(id));
+        Ok(listed
+            .filter_map(|(id, rows)| self.listing_of(id, rows))
+            .collect())
+    }
+
+    /// What every group of an org has stored, but for its offsets.
+    async fn stored_groups(&self, org: &Org) -> Result<BTreeMap<String, Snapshot>, GroupError> {
+        let mut groups: BTreeMap<String, Snapshot> = BTreeMap::new();
+        for range in [KeyRange::groups(org), KeyRange::members_of_org(org)] {
+            for (key, row) in self.scan_all(range).await? {
+                if let Key::Group(_, group) | Key::GroupMember(_, group, _) = &key {
+                    let snapshot = groups.entry(group.clone()).or_default();
+                    add_row(snapshot, &key, &row)?;
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// What a group looks like that nobody has asked about since it was taken over.
+    fn listing_of(&self, id: String, rows: Snapshot) -> Option<Listing> {
+        let (settings, topics) = Default::default();
+        let env = self.env();
+        Group::restore(now(env), id, rows, settings, topics, env.rng.clone()).listing()
+    }
+}
