@@ -6,6 +6,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -75,10 +76,25 @@ pub fn scratch_dir(name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+/// Ports below those that systems give to outgoing connections, which might take one before its service does.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A TCP port of 127.0.0.1 that nobody listened on a moment ago, another one at each call.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(211);
+    for _ in PORTS {
+        let call = first.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + call % (PORTS.end - PORTS.start))?;
+        if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!(
+        "no port of 127.0.0.1 between {} and {} is free",
+        PORTS.start,
+        PORTS.end
+    )
 }
 
 /// Whether somebody accepts connections on this port of 127.0.0.1.

@@ -1,16 +1,16 @@
 //! The engine as others hold it: append, reserve, drain.
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use sh_base::{Env, Failure, Incarnation, TopicPartition};
+use sh_base::{Env, ErrorCode, Failure, Incarnation, TopicPartition};
 use sh_blob::Bucket;
 use sh_meta::{Lane, MetaStore};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     api::{Append, Charge, Ticket},
-    ingest::{self, Event, Hands, IngestConfig, Mailbox},
+    ingest::{self, Drained, Event, Hands, IngestConfig, Mailbox},
     object::BuiltObject,
-    replay::{self, ReplayError},
+    replay::{self, ReplayAge, ReplayError},
     row::Head,
     wal::{Outcome, Wal, WalConfig, WalError},
 };
@@ -22,6 +22,8 @@ pub struct LogConfig {
     pub wal_dir: PathBuf,
     /// Size of a WAL file; one is being written and one made ahead. Default 64 MiB.
     pub wal_file_bytes: u64,
+    /// Replays a WAL that is older than the producer expiry without asking (`--replay-old`).
+    pub replay_old: bool,
     /// What requests may hold in memory until they are committed; past it connections are not read. Default 256 MiB.
     pub memory_bytes_max: usize,
 }
@@ -32,6 +34,7 @@ impl LogConfig {
             ingest: IngestConfig::default(),
             wal_dir,
             wal_file_bytes: 64 * 1024 * 1024,
+            replay_old: false,
             memory_bytes_max: 256 * 1024 * 1024,
         }
     }
@@ -67,7 +70,7 @@ pub struct Log {
     mailbox: Mailbox,
     memory: Arc<Semaphore>,
     memory_kib: u32,
-    drained: watch::Receiver<bool>,
+    drained: watch::Receiver<Drained>,
 }
 
 /// Memory is counted in units of this many bytes: a semaphore has 32 bits for one request.
@@ -85,11 +88,16 @@ impl Log {
             file_bytes: cfg.wal_file_bytes,
         };
         let (wal, recovered) = Wal::open(wal, report)?;
+        let age = ReplayAge {
+            now_ms: parts.env.wall_ms(),
+            max_ms: (!cfg.replay_old).then_some(cfg.ingest.producer_expiry_ms),
+        };
         let replay = replay::replay(
             &parts.store,
             &parts.control,
             parts.me,
             recovered,
+            age,
             REPLAY_PATIENCE,
         )
         .await?;
@@ -151,12 +159,22 @@ impl Log {
         let _ = self.mailbox.send(Event::Head(tp, head));
     }
 
-    /// Flushes what was appended, gives up all leases, and returns when both are done.
-    pub async fn drain(&self) {
+    /// Flushes what was appended, gives up all leases, and returns when both are done. The error says why this agent can do
+    /// neither any more: the WAL keeps what was acknowledged.
+    pub async fn drain(&self) -> Result<(), Failure> {
         let _ = self.mailbox.send(Event::Drain);
-        // An error means that the driver has ended: nothing is left to wait for.
-        let _ = self.drained.clone().wait_for(|drained| *drained).await;
+        let mut drained = self.drained.clone();
+        let outcome = drained.wait_for(Option::is_some).await;
+        outcome.map_or_else(
+            |_| Err(driver_is_gone()),
+            |outcome| outcome.clone().unwrap_or(Ok(())),
+        )
     }
+}
+
+fn driver_is_gone() -> Failure {
+    let text = "the engine of the log has ended before it was drained";
+    Failure::new(ErrorCode::StorageUnavailable, text)
 }
 
 fn units(bytes: usize) -> u32 {
@@ -173,7 +191,7 @@ fn wal_report(
             Outcome::Skipped(numbers) => Event::WalSkipped(numbers),
             Outcome::Holds(oldest) => Event::WalHolds(oldest),
             Outcome::Failed(why) => {
-                let why = Failure::new(sh_base::ErrorCode::StorageUnavailable, why);
+                let why = Failure::new(ErrorCode::StorageUnavailable, why);
                 on_fatal(&why);
                 Event::Fatal(why)
             }

@@ -45,6 +45,12 @@ pub enum ReplayError {
     Batch(u64, String),
     #[error("the metadata store knows object {0}, but not the batch of WAL record {1} in it")]
     Unanswered(ObjectId, u64),
+    #[error(
+        "the WAL holds {batches} acknowledged batches of idempotent producers that are older than producer.id.expiration.ms: what \
+         was known of these producers may be forgotten, and a batch that its producer has sent again since would be stored twice. \
+         Start with --replay-old to store them all the same"
+    )]
+    Old { batches: usize },
 }
 
 /// What becomes of a batch of the WAL.
@@ -86,12 +92,31 @@ pub struct Replay {
     pub finished: Vec<u64>,
 }
 
+/// Up to what age batches of idempotent producers are replayed without asking.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayAge {
+    /// Wall clock now, milliseconds.
+    pub now_ms: i64,
+    /// `producer.id.expiration.ms`, or `None` with `--replay-old`.
+    pub max_ms: Option<i64>,
+}
+
+impl ReplayAge {
+    /// **A WAL older than the producer expiry is replayed on request only**: which of its batches the producers have sent
+    /// again, through another agent, is forgotten by then. Batches of other producers are never asked about.
+    fn is_too_old(self, batch: &Batch, appended_ms: i64) -> bool {
+        let age_ms = self.now_ms.saturating_sub(appended_ms);
+        batch.header().producer.is_some() && self.max_ms.is_some_and(|max_ms| age_ms > max_ms)
+    }
+}
+
 /// Looks at the WAL of this agent's former lives. `lane` is a lane of the new incarnation, whose epoch is already in the store.
 pub async fn replay(
     store: &Arc<dyn MetaStore>,
     lane: &Lane,
     me: Incarnation,
     recovered: Recovered,
+    age: ReplayAge,
     patience: Duration,
 ) -> Result<Replay, ReplayError> {
     let waiting = follow_moves(recovered.records);
@@ -100,15 +125,22 @@ pub async fn replay(
     let mut replay = Replay::default();
     replay.restored.wal_last = recovered.last;
     replay.restored.wal_oldest = recovered.oldest;
+    let mut old = 0;
     for w in waiting {
         let fate = fates.get(&w.object).unwrap_or(&Fate::Aborted);
         match verdict(fate, w.batch.partition, w.ordinal) {
             Some(Verdict::Finished) => replay.finished.push(w.number),
             Some(Verdict::Again { replaces }) => {
-                replay.restored.entries.push(restored(w, replaces)?);
+                let appended_ms = w.batch.appended_ms;
+                let entry = restored(w, replaces)?;
+                old += usize::from(age.is_too_old(&entry.batch, appended_ms));
+                replay.restored.entries.push(entry);
             }
             None => return Err(ReplayError::Unanswered(w.object, w.number)),
         }
+    }
+    if old > 0 {
+        return Err(ReplayError::Old { batches: old });
     }
     replay.restored.leases = leases(store, me, &replay.restored.entries).await?;
     Ok(replay)
@@ -269,4 +301,80 @@ async fn leases(
         }
     }
     Ok(leases)
+}
+
+#[cfg(test)]
+mod tests {
+    use sh_base::{
+        AgentId, Org, ProducerId, TopicId,
+        batch::{BatchBuilder, BatchProducer, Codec},
+    };
+    use sh_meta::{LaneId, MemoryStore};
+
+    use super::*;
+    use crate::{agent, test_env::test_env, wal::WalBatch};
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const DAY_MS: i64 = 86_400_000;
+
+    fn recovered(me: Incarnation, producer: Option<BatchProducer>, appended_ms: i64) -> Recovered {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(0, None, Some(b"value"), &[]);
+        let builder = match producer {
+            Some(producer) => builder.producer(producer),
+            None => builder,
+        };
+        let object = ObjectId { by: me, seq: 1 };
+        let batch = WalBatch {
+            object,
+            ordinal: 0,
+            partition: TopicPartition::new(TopicId(uuid::Uuid::from_u128(7)), 0),
+            org: Org::default(),
+            lease_epoch: 1,
+            base_offset: 0,
+            appended_ms,
+            bytes: builder.build().unwrap().bytes().clone(),
+        };
+        Recovered {
+            records: vec![(1, WalRecord::Batch(batch))],
+            last: 1,
+            oldest: Some(object),
+        }
+    }
+
+    /// How many batches go out again, or why none does.
+    async fn look(producer: bool, age_ms: i64, max_ms: Option<i64>) -> Result<usize, String> {
+        let store: Arc<dyn MetaStore> = Arc::new(MemoryStore::new("test"));
+        let env = test_env();
+        let boot = agent::boot_lane(store.clone(), &env);
+        let address = agent::Address {
+            host: "127.0.0.1".into(),
+            port: 9092,
+            zone: None,
+        };
+        let begun = agent::begin_life(&boot, &env, AgentId(0), &address, PATIENCE).await;
+        let (me, _) = begun.unwrap();
+        let lane = Lane::new(store.clone(), env, LaneId { by: me, lane: 0 }, 0);
+        let producer = producer.then_some(BatchProducer {
+            id: ProducerId(1),
+            epoch: 0,
+            base_sequence: 0,
+        });
+        let now_ms = 100 * DAY_MS;
+        let wal = recovered(me, producer, now_ms - age_ms);
+        let age = ReplayAge { now_ms, max_ms };
+        let replay = replay(&store, &lane, me, wal, age, PATIENCE).await;
+        replay
+            .map(|replay| replay.restored.entries.len())
+            .map_err(|e| e.to_string())
+    }
+
+    #[tokio::test]
+    async fn old_batches_of_idempotent_producers_are_replayed_on_request_only() {
+        assert_eq!(look(true, DAY_MS, Some(DAY_MS)).await, Ok(1));
+        let refused = look(true, DAY_MS + 1, Some(DAY_MS)).await.unwrap_err();
+        assert!(refused.contains("--replay-old"), "{refused}");
+        assert_eq!(look(true, DAY_MS + 1, None).await, Ok(1));
+        assert_eq!(look(false, DAY_MS + 1, Some(DAY_MS)).await, Ok(1));
+    }
 }

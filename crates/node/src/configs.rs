@@ -65,7 +65,7 @@ impl Node {
     ) -> Result<Vec<ConfigEntry>, Failure> {
         let name = topic_name(name)?;
         self.authorize(caller, Operation::DescribeConfigs, Resource::Topic(&name))?;
-        let topic = self.topics().by_name(&caller.org, &name).await?;
+        let topic = self.topics().fresh(&caller.org, &name).await?;
         let broker = self.broker();
         Ok(Effective {
             overrides: &topic.configs,
@@ -167,7 +167,7 @@ impl Node {
             ErrorCode::UnknownTopicOrPartition,
             format!("The topic '{name}' does not exist."),
         );
-        let found = self.topics().by_name(&caller.org, &name).await;
+        let found = self.topics().fresh(&caller.org, &name).await;
         let topic = found.map_err(|e| {
             if e.code == unknown.code {
                 unknown.clone()

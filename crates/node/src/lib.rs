@@ -22,7 +22,7 @@ pub mod topics;
 
 use std::sync::Arc;
 
-use sh_base::{AgentId, Env};
+use sh_base::{AgentId, Env, batch::Codec};
 use sh_log::{Log, Reader};
 use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
@@ -52,6 +52,8 @@ pub struct NodeParts {
     pub agent: AgentId,
     pub broker: BrokerConfig,
     pub loggers: Loggers,
+    /// The codec in which batches are stored that come plain, where the topic keeps the producer's codec (`segment.compression`).
+    pub segment_codec: Option<Codec>,
 }
 
 /// A handle of the product; cheap to clone.
@@ -70,6 +72,7 @@ struct Inner {
     cluster: cluster::ClusterCache,
     epochs: metadata::KnownEpochs,
     loggers: Loggers,
+    segment_codec: Option<Codec>,
 }
 
 impl Node {
@@ -83,6 +86,7 @@ impl Node {
             agent,
             broker,
             loggers,
+            segment_codec,
         } = parts;
         let id = agent.0.to_string();
         let broker = broker
@@ -102,6 +106,7 @@ impl Node {
             cluster: cluster::ClusterCache::default(),
             epochs: metadata::KnownEpochs::default(),
             loggers,
+            segment_codec,
         }))
     }
 
@@ -126,6 +131,9 @@ impl Node {
     /// The read side of the log.
     pub fn reader(&self) -> &Reader {
         &self.0.reader
+    }
+    pub(crate) fn segment_codec(&self) -> Option<Codec> {
+        self.0.segment_codec
     }
     pub(crate) fn producer_ids(&self) -> &producers::Block {
         &self.0.producer_ids

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use sh_base::{
     ErrorCode, Failure, Offset, PartitionIndex, TopicPartition,
-    batch::{Batch, BatchError, Invalid, RecordError, TimestampType, ValidateRules},
+    batch::{Batch, BatchError, Codec, Invalid, RecordError, TimestampType, ValidateRules},
 };
 use sh_log::{Ack, Append, Charge, Ticket};
 use tokio::time::{Instant, timeout_at};
@@ -242,7 +242,9 @@ impl Node {
         if batch.header().is_transactional() {
             return Err(no_transactions().into());
         }
-        let batch = match settings.compression {
+        let plain = batch.header().codec() == Codec::None;
+        let segment_codec = self.segment_codec().filter(|_| plain);
+        let batch = match settings.compression.or(segment_codec) {
             Some(codec) => batch.recompress(codec)?,
             None => batch,
         };

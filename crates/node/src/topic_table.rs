@@ -76,6 +76,15 @@ impl TopicTable {
         found.ok_or_else(|| unknown_name(name.as_str()))
     }
 
+    /// Like [`TopicTable::by_name`], as the store has it at this moment: an administrator who has just changed it through another
+    /// agent sees the change.
+    pub async fn fresh(&self, org: &Org, name: &TopicName) -> Result<Arc<Topic>, Failure> {
+        let id = self.by_name(org, name).await?.id;
+        self.load_topics(&[id]).await?;
+        // It was deleted, and perhaps made again under the name.
+        self.by_name(org, name).await
+    }
+
     /// The living topic of an id, if it is of this org.
     pub async fn by_id(&self, org: &Org, id: TopicId) -> Result<Arc<Topic>, Failure> {
         if let Some(topic) = self.state.read().living(id) {

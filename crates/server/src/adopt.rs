@@ -30,7 +30,7 @@ pub async fn adopt(settings: &Settings, env: &Env, logs: LogControl) -> anyhow::
     };
     let broker = BrokerConfig::parse(&settings.broker).map_err(anyhow::Error::msg)?;
     let agent = begin(settings, env, &data, &stores, &nowhere, broker, logs).await?;
-    agent.log.drain().await;
+    agent.log.drain().await?;
     println!("agent {} has nothing left in its WAL", agent.me.agent.0);
     Ok(())
 }

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use sh_base::batch::Codec;
 
 /// What was set, by whichever way; unset ones are `None`. The names of the flags (`--window-bytes`), of the variables
 /// (`STREAMHOUSE_WINDOW_BYTES`) and of the keys in the file (`window_bytes`) are one list.
@@ -49,6 +50,12 @@ pub struct Given {
     /// What the WAL may hold of acks=1 records that are not committed [default: 1 GiB]
     #[arg(long, env = "STREAMHOUSE_WAL_BYTES", value_name = "BYTES")]
     pub wal_bytes: Option<u64>,
+    /// Store the batches of a WAL that is older than producer.id.expiration.ms without asking; some may be stored twice
+    #[arg(long, env = "STREAMHOUSE_REPLAY_OLD", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub replay_old: Option<bool>,
+    /// The codec for batches that come uncompressed, where the topic's compression.type is producer: none, lz4 or zstd [default: none]
+    #[arg(long, env = "STREAMHOUSE_SEGMENT_COMPRESSION", value_name = "CODEC")]
+    pub segment_compression: Option<SegmentCompression>,
     /// An ingest window of this size is uploaded at once [default: 8 MiB]
     #[arg(long, env = "STREAMHOUSE_WINDOW_BYTES", value_name = "BYTES")]
     pub window_bytes: Option<usize>,
@@ -75,6 +82,26 @@ pub struct Given {
     pub kafka_table: BTreeMap<String, toml::Value>,
 }
 
+/// `--segment-compression`: what plain batches are stored as.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SegmentCompression {
+    #[default]
+    None,
+    Lz4,
+    Zstd,
+}
+
+impl SegmentCompression {
+    pub fn codec(self) -> Option<Codec> {
+        match self {
+            SegmentCompression::None => None,
+            SegmentCompression::Lz4 => Some(Codec::Lz4),
+            SegmentCompression::Zstd => Some(Codec::Zstd),
+        }
+    }
+}
+
 /// The settings of a server, complete and without contradictions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -89,6 +116,8 @@ pub struct Settings {
     pub memory_bytes: usize,
     pub cache_bytes: usize,
     pub wal_bytes: u64,
+    pub replay_old: bool,
+    pub segment_compression: SegmentCompression,
     pub window_bytes: usize,
     pub window_ms: u64,
     pub quiet_ms: u64,
@@ -175,6 +204,8 @@ impl Given {
             memory_bytes: self.memory_bytes.or(other.memory_bytes),
             cache_bytes: self.cache_bytes.or(other.cache_bytes),
             wal_bytes: self.wal_bytes.or(other.wal_bytes),
+            replay_old: self.replay_old.or(other.replay_old),
+            segment_compression: self.segment_compression.or(other.segment_compression),
             window_bytes: self.window_bytes.or(other.window_bytes),
             window_ms: self.window_ms.or(other.window_ms),
             quiet_ms: self.quiet_ms.or(other.quiet_ms),
@@ -244,6 +275,8 @@ impl Given {
             memory_bytes: self.memory_bytes.unwrap_or(256 * MIB),
             cache_bytes: self.cache_bytes.unwrap_or(256 * MIB),
             wal_bytes: self.wal_bytes.unwrap_or(1024 * MIB as u64),
+            replay_old: self.replay_old.unwrap_or(false),
+            segment_compression: self.segment_compression.unwrap_or_default(),
             window_bytes: self.window_bytes.unwrap_or(8 * MIB),
             window_ms: self.window_ms.unwrap_or(200),
             quiet_ms: self.quiet_ms.unwrap_or(5),

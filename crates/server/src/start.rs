@@ -146,12 +146,12 @@ async fn drain(agent: &Agent, connections: tokio::task::JoinHandle<()>) -> anyho
             tracing::warn!(%error, "others will notice only by the missing heartbeat that this agent stopped");
         }
         // Flushing early answers those who wait; the second flush is for what came meanwhile.
-        agent.log.drain().await;
+        agent.log.drain().await?;
         let _ = connections.await;
-        agent.log.drain().await;
+        agent.log.drain().await
     };
     match tokio::time::timeout(DRAIN_MAX, work).await {
-        Ok(()) => Ok(()),
+        Ok(outcome) => outcome.context("stopped before everything was flushed"),
         Err(_) => {
             bail!("stopped before everything was flushed: the WAL keeps what was acknowledged")
         }
@@ -298,6 +298,7 @@ pub async fn begin(
         broker,
         log: log.clone(),
         reader: reader.clone(),
+        segment_codec: settings.segment_compression.codec(),
         loggers: Loggers::new("INFO", telemetry::level_setter(settings.log.clone(), logs)),
     });
     let hear = node.clone();
@@ -336,6 +337,7 @@ fn log_config(settings: &Settings, broker: &BrokerConfig, data: &DataDir) -> Log
     LogConfig {
         ingest,
         memory_bytes_max: settings.memory_bytes,
+        replay_old: settings.replay_old,
         ..LogConfig::new(data.wal())
     }
 }

@@ -70,6 +70,6 @@ async fn connections_are_not_read_past_the_memory_there_is() {
         let answer = answer.await.unwrap();
         assert_eq!(answer.responses[0].partition_responses[0].base_offset, n);
     }
-    world.node.log().drain().await;
+    world.node.log().drain().await.unwrap();
     assert_eq!(world.node.log().memory_in_use(), 0);
 }

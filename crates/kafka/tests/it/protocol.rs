@@ -199,7 +199,7 @@ async fn a_hundred_thousand_mutated_frames_leave_the_server_serving() {
     }
     let client = world.connect().await;
     assert_eq!(write(&client, "t", &good).await.error_code, 0);
-    world.node.log().drain().await;
+    world.node.log().drain().await.unwrap();
     assert_eq!(
         world.node.log().memory_in_use(),
         0,

@@ -166,6 +166,31 @@ async fn every_codec_comes_back_as_it_went() {
 }
 
 #[tokio::test]
+async fn plain_batches_are_stored_in_the_codec_of_the_segments() {
+    let world = World::storing_in(Codec::Zstd).await;
+    world.topic("t", 1, &[]).await;
+    world
+        .topic("plain", 1, &[("compression.type", "uncompressed")])
+        .await;
+    let client = world.connect().await;
+    for (topic, came, wanted) in [
+        ("t", Codec::None, Codec::Zstd),
+        ("t", Codec::Lz4, Codec::Lz4),
+        ("plain", Codec::None, Codec::None),
+    ] {
+        let p = write(&client, topic, &batch_of(came, &["same", "same"])).await;
+        let answer = client
+            .call(&fetch(topic, &[(0, p.base_offset)]), 12)
+            .await
+            .unwrap();
+        assert_eq!(values(&answer, 0).pop().unwrap().1, "same");
+        let records = answer.responses[0].partitions[0].records.as_ref().unwrap();
+        let stored = Codec::try_from(records[22] & 7).unwrap();
+        assert_eq!(stored, wanted, "{topic}: {came:?}");
+    }
+}
+
+#[tokio::test]
 async fn bad_batches_are_refused_with_the_code_that_kafka_gives() {
     let world = World::start().await;
     world.topic("t", 1, &[]).await;

@@ -86,8 +86,17 @@ impl World {
         World::with_memory(64 * 1024 * 1024).await
     }
 
+    /// Where plain batches are stored in a codec (`--segment-compression`).
+    pub async fn storing_in(segment_codec: Codec) -> World {
+        World::with(64 * 1024 * 1024, Some(segment_codec)).await
+    }
+
     /// With so many bytes of memory for requests that are not committed.
     pub async fn with_memory(memory_bytes_max: usize) -> World {
+        World::with(memory_bytes_max, None).await
+    }
+
+    async fn with(memory_bytes_max: usize, segment_codec: Option<Codec>) -> World {
         let env = env();
         let bucket = Arc::new(Gate::new(&env));
         let wal = TempDir::new().unwrap();
@@ -97,7 +106,7 @@ impl World {
             memory_bytes_max,
             ..LogConfig::new(wal.path().into())
         };
-        let node = node(&env, bucket.clone(), config, at.port()).await;
+        let node = node(&env, bucket.clone(), config, segment_codec, at.port()).await;
         let door = Door::new(node.clone(), DoorConfig::default());
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(serve(listener, door.clone(), stopping));
@@ -136,7 +145,13 @@ impl World {
     }
 }
 
-async fn node(env: &Env, bucket: Arc<Gate>, config: LogConfig, port: u16) -> Node {
+async fn node(
+    env: &Env,
+    bucket: Arc<Gate>,
+    config: LogConfig,
+    segment_codec: Option<Codec>,
+    port: u16,
+) -> Node {
     let store: Arc<dyn MetaStore> = Arc::new(MemoryStore::new("test"));
     let boot = agent::boot_lane(store.clone(), env);
     let address = Address {
@@ -181,6 +196,7 @@ async fn node(env: &Env, bucket: Arc<Gate>, config: LogConfig, port: u16) -> Nod
         log,
         reader: reader.clone(),
         loggers: Loggers::new("INFO", Arc::new(|_, _| {})),
+        segment_codec,
     });
     let hear = node.clone();
     reader.on_entry(Arc::new(move |entry| hear.hear(entry)));

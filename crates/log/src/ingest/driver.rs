@@ -50,18 +50,21 @@ pub struct Driver {
     hands: Hands,
     mailbox: Mailbox,
     inbox: mpsc::UnboundedReceiver<Event>,
-    drained: tokio::sync::watch::Sender<bool>,
+    drained: tokio::sync::watch::Sender<Drained>,
 }
 
-/// Starts the driver on its mailbox. The watch turns true when nothing is under way and no lease is held.
+/// `None` while anything is under way or a lease is held; then how it ended.
+pub type Drained = Option<Result<(), Failure>>;
+
+/// Starts the driver on its mailbox. The watch tells when nothing is under way and no lease is held.
 pub fn spawn(
     cfg: IngestConfig,
     hands: Hands,
     restored: Restored,
     mailbox: Mailbox,
     inbox: mpsc::UnboundedReceiver<Event>,
-) -> tokio::sync::watch::Receiver<bool> {
-    let (drained, watch) = tokio::sync::watch::channel(false);
+) -> tokio::sync::watch::Receiver<Drained> {
+    let (drained, watch) = tokio::sync::watch::channel(None);
     let (now, now_ms) = (hands.env.mono(), hands.env.wall_ms());
     let machine = Machine::new(cfg, hands.me, restored, now, now_ms);
     let driver = Driver {
@@ -96,8 +99,13 @@ impl Driver {
                 self.machine.handle(now, now_ms, event);
             }
             self.machine.tick(now);
-            self.drained
-                .send_if_modified(|d| std::mem::replace(d, self.machine.is_drained()) != *d);
+            let drained = self.machine.drained();
+            self.drained.send_if_modified(|d| {
+                d.is_some() != drained.is_some() && {
+                    *d = drained;
+                    true
+                }
+            });
         }
     }
 

@@ -18,6 +18,7 @@ use sh_base::{
 
 use super::{
     config::IngestConfig,
+    driver::Drained,
     lease::LeaseTaken,
     part::{Assigned, HeldLease, LeaseState, Part},
     window::{Budget, Dependent, Entry, Reply, Stage, Window},
@@ -228,6 +229,14 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
+    /// How it ended, once nothing is under way and no lease is held, or this agent must stop.
+    pub fn drained(&self) -> Drained {
+        match &self.dead {
+            Some(why) => Some(Err(why.clone())),
+            None => self.is_drained().then_some(Ok(())),
+        }
+    }
+
     /// Nothing is under way, and no lease is held. Never true of an agent that must stop with something unanswered.
     pub fn is_drained(&self) -> bool {
         let at_rest = |p: &Part| {
@@ -275,7 +284,7 @@ impl Machine {
         let expiry_ms = self.cfg.producer_expiry_ms;
         match &mut part.lease {
             LeaseState::Held(lease) => match lease.assign(now, (now_ms, expiry_ms), &mut entry) {
-                Assigned::Next => self.put_promised(now, entry, wal_has_room),
+                Assigned::Next => self.put_promised(now, now_ms, entry, wal_has_room),
                 Assigned::Answer(answer) => {
                     let epoch = lease.epoch;
                     self.answer_in_order(entry, epoch, answer);
@@ -294,11 +303,11 @@ impl Machine {
     }
 
     /// A batch with an offset: if it is acks=1, the WAL gets it and its answer waits for the fsync.
-    fn put_promised(&mut self, now: Duration, entry: Entry, wal_has_room: bool) {
+    fn put_promised(&mut self, now: Duration, now_ms: i64, entry: Entry, wal_has_room: bool) {
         let (leader, tp) = (entry.ack == Ack::Leader && wal_has_room, entry.partition);
         let (index, ordinal) = self.put(now, entry);
         if leader {
-            self.write_ahead(index, tp, ordinal);
+            self.write_ahead(now_ms, index, tp, ordinal);
         }
     }
 

@@ -29,11 +29,15 @@ pub struct WalBatch {
     pub org: Org,
     pub lease_epoch: u64,
     pub base_offset: Offset,
+    /// Wall clock when it was acknowledged, milliseconds since the epoch. It decides only whether a replay asks first
+    /// (`replay::require_young`).
+    pub appended_ms: i64,
     /// The whole record batch.
     pub bytes: Bytes,
 }
 
-const BATCH: u8 = 1;
+/// Kinds are on disk. 1 was a batch without its time; no release wrote it.
+const BATCH: u8 = 3;
 const MOVED: u8 = 2;
 /// A record's bytes before its body: length and CRC.
 pub(super) const FRAME_BYTES: usize = 8;
@@ -54,6 +58,7 @@ pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> (Vec<u8>, By
             body.extend(b.org.as_str().as_bytes());
             body.extend(b.lease_epoch.to_be_bytes());
             body.extend(b.base_offset.to_be_bytes());
+            body.extend(b.appended_ms.to_be_bytes());
             b.bytes.clone()
         }
         WalRecord::Moved { to, batches } => {
@@ -91,7 +96,7 @@ pub(super) fn decode(body: &Bytes) -> Option<Numbered> {
             let partition = read_partition(&mut r)?;
             let len = r.u8()? as usize;
             let org = std::str::from_utf8(r.bytes(len)?).ok()?.try_into().ok()?;
-            let (lease_epoch, base_offset) = (r.u64()?, r.i64()?);
+            let (lease_epoch, base_offset, appended_ms) = (r.u64()?, r.i64()?, r.i64()?);
             let bytes = body.slice(body.len() - r.0.len()..);
             WalRecord::Batch(WalBatch {
                 object,
@@ -100,6 +105,7 @@ pub(super) fn decode(body: &Bytes) -> Option<Numbered> {
                 org,
                 lease_epoch,
                 base_offset,
+                appended_ms,
                 bytes,
             })
         }

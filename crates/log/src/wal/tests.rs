@@ -40,6 +40,7 @@ fn batch(object: ObjectId) -> WalRecord {
         org: Org::default(),
         lease_epoch: 1,
         base_offset: 0,
+        appended_ms: 0,
         bytes: Bytes::from(vec![object.seq as u8; BATCH_BYTES]),
     })
 }

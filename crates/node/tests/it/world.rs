@@ -153,6 +153,7 @@ impl World {
             agent,
             broker,
             loggers,
+            segment_codec: None,
         });
         node.load_configs().await.unwrap();
         Agent {

@@ -125,3 +125,14 @@ fn those_who_were_just_answered_join_the_window_of_those_who_wait() {
         .expect("all is calm again");
     assert_eq!(both.runs.len(), 2);
 }
+
+#[test]
+fn an_agent_that_must_stop_is_not_drained_and_says_why() {
+    let mut machine = machine();
+    append(&mut machine, 0, 10);
+    machine.handle(NOW, 0, Event::Drain);
+    assert_eq!(machine.drained(), None);
+    let why = Failure::new(ErrorCode::StorageUnavailable, "the disk failed");
+    machine.handle(NOW, 0, Event::Fatal(why.clone()));
+    assert_eq!(machine.drained(), Some(Err(why)));
+}

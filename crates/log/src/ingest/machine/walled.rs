@@ -19,7 +19,13 @@ use crate::{
 };
 
 impl Machine {
-    pub(super) fn write_ahead(&mut self, index: usize, tp: TopicPartition, ordinal: u32) {
+    pub(super) fn write_ahead(
+        &mut self,
+        now_ms: i64,
+        index: usize,
+        tp: TopicPartition,
+        ordinal: u32,
+    ) {
         self.wal_last += 1;
         let (number, window) = (self.wal_last, &mut self.windows[index]);
         window.wal_upto = number;
@@ -36,6 +42,7 @@ impl Machine {
             org: entry.org.clone(),
             lease_epoch: promise.lease_epoch,
             base_offset: promise.base_offset,
+            appended_ms: now_ms,
             bytes: entry.batch.bytes().clone(),
         };
         self.wal_bytes += record.bytes.len() as u64;

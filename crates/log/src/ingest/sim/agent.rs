@@ -19,7 +19,7 @@ use crate::{
     },
     mutant,
     object::{BuiltObject, ObjectBuilder},
-    replay::{Replay, replay},
+    replay::{Replay, ReplayAge, replay},
     wal::WalRecord,
 };
 
@@ -86,6 +86,12 @@ impl Agent {
         }
     }
 }
+
+/// The world of a seed is shorter than any expiry.
+const ANY_AGE: ReplayAge = ReplayAge {
+    now_ms: 0,
+    max_ms: None,
+};
 
 fn build(sealed: Sealed) -> BuiltObject {
     let mut builder = ObjectBuilder::new(sealed.id, sealed.replaces, sealed.answers);
@@ -155,6 +161,7 @@ impl World {
             &lane,
             self.agents[i].me,
             recovered,
+            ANY_AGE,
             PATIENCE,
         ))
         .unwrap()
