@@ -351,6 +351,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port: 9092,
             zone: None,
+            http: None,
         };
         let begun = agent::begin_life(&boot, &env, AgentId(0), &address, PATIENCE).await;
         let (me, _) = begun.unwrap();
