@@ -79,6 +79,17 @@ codes! {
     UnknownProducerId => GiveUp,
     InvalidTransactionTimeout => GiveUp,
     InvalidTxnState => GiveUp,
+    /// The producer id is not that of the transactional id.
+    InvalidProducerIdMapping => GiveUp,
+    /// Another request of the transactional id is under way.
+    ConcurrentTransactions => Retry,
+    /// The transaction must be aborted; the producer may go on then (KIP-890).
+    TransactionAbortable => GiveUp,
+    TransactionalIdNotFound => GiveUp,
+    /// A marker of a coordinator that was replaced.
+    TransactionCoordinatorFenced => GiveUp,
+    /// Other parts of the request were refused, and so nothing was done.
+    OperationNotAttempted => GiveUp,
     // Rights and protocol.
     TopicAuthorizationFailed => GiveUp,
     GroupAuthorizationFailed => GiveUp,

@@ -43,8 +43,12 @@ pub const fn code_of(code: ErrorCode) -> i16 {
         ErrorCode::DuplicateSequenceNumber => 46,
         ErrorCode::InvalidProducerEpoch => 47,
         ErrorCode::InvalidTxnState => 48,
+        ErrorCode::InvalidProducerIdMapping => 49,
         ErrorCode::InvalidTransactionTimeout => 50,
+        ErrorCode::ConcurrentTransactions => 51,
+        ErrorCode::TransactionCoordinatorFenced => 52,
         ErrorCode::TransactionalIdAuthorizationFailed => 53,
+        ErrorCode::OperationNotAttempted => 55,
         // KAFKA_STORAGE_ERROR: clients refresh their metadata and try again, perhaps at another agent.
         ErrorCode::StorageUnavailable => 56,
         ErrorCode::UnknownProducerId => 59,
@@ -62,7 +66,9 @@ pub const fn code_of(code: ErrorCode) -> i16 {
         ErrorCode::ResourceNotFound => 91,
         ErrorCode::UnknownTopicId => 100,
         ErrorCode::InconsistentTopicId => 103,
+        ErrorCode::TransactionalIdNotFound => 105,
         ErrorCode::FetchSessionTopicIdError => 106,
+        ErrorCode::TransactionAbortable => 120,
     }
 }
 

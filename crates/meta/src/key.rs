@@ -19,6 +19,7 @@ pub enum Family {
     Head = 0x40,
     Producer = 0x50,
     Extent = 0x60,
+    AbortedTransaction = 0x61,
     Topic = 0x70,
     TopicName = 0x71,
     Config = 0x72,
@@ -33,13 +34,14 @@ pub enum Family {
 
 impl Family {
     /// All families, in the order of their tags.
-    pub const ALL: [Family; 16] = [
+    pub const ALL: [Family; 17] = [
         Family::Object,
         Family::Agent,
         Family::Transaction,
         Family::Head,
         Family::Producer,
         Family::Extent,
+        Family::AbortedTransaction,
         Family::Topic,
         Family::TopicName,
         Family::Config,
@@ -61,6 +63,7 @@ impl Family {
             Family::Head => "head",
             Family::Producer => "producer",
             Family::Extent => "extent",
+            Family::AbortedTransaction => "aborted_transaction",
             Family::Topic => "topic",
             Family::TopicName => "topic_name",
             Family::Config => "config",
@@ -85,7 +88,10 @@ pub enum Key {
     /// **An agent**: epoch, nonce, addresses, zone, heartbeat, and "I need nothing before (epoch, seq)". JSON,
     /// `sh_log::agent`. Written at its start and by its heartbeats; share-locked by each of its commits.
     Agent(AgentId),
-    /// A transactional id of an org. JSON. (Transactions: a later room; the family has its place in the lock order.)
+    /// **A transactional id**: producer id and epoch, state of its transaction, its partitions and groups. JSON,
+    /// `sh_log::transaction`. Locked by every transactional batch and by all that ends or fences the transaction (DESIGN 10).
+    /// Written by InitProducerId, by what adds to the transaction, and by its end; expires with
+    /// `transactional.id.expiration.ms`.
     Transaction(Org, String),
     /// **A partition's head**: next offset, last stable offset, log start, leader epoch, lease, deleted flag. Absent: an empty
     /// partition. Compact binary, `sh_log::head`. Locked by everything that changes the partition. Its row version is the
@@ -97,6 +103,9 @@ pub enum Key {
     /// **An extent**, by its base offset: a run of batches inside one object. Compact binary, `sh_log::extent`. Covered by the
     /// head's lock. Written by the commit; replaced by merges, deleted by retention.
     Extent(TopicPartition, Offset),
+    /// **An aborted transaction of a partition**, by the offset of its marker: producer, first offset, last stable offset after
+    /// it. Compact binary, `sh_log::row`. Covered by the head's lock. Written with the marker; deleted with the records.
+    AbortedTransaction(TopicPartition, Offset),
     /// **A topic**: name, org, partitions, configs, times of creation and deletion. JSON, `sh_node::topic`.
     Topic(TopicId),
     /// The living topic of a name: its id, as text. Written with `Topic`.
@@ -147,6 +156,7 @@ impl Key {
             Key::Head(_) => Family::Head,
             Key::Producer(..) => Family::Producer,
             Key::Extent(..) => Family::Extent,
+            Key::AbortedTransaction(..) => Family::AbortedTransaction,
             Key::Topic(_) => Family::Topic,
             Key::TopicName(..) => Family::TopicName,
             Key::Config(..) => Family::Config,
@@ -172,7 +182,7 @@ impl Key {
                 put_partition(&mut out, tp);
                 out.extend(ordered(id.0));
             }
-            Key::Extent(tp, base) => {
+            Key::Extent(tp, base) | Key::AbortedTransaction(tp, base) => {
                 put_partition(&mut out, tp);
                 out.extend(ordered(*base));
             }
@@ -242,6 +252,20 @@ impl KeyRange {
             start: Key::Extent(tp, from).encode(),
             end: Key::Extent(tp, to).encode(),
         }
+    }
+    /// The aborted transactions of a partition whose marker lies in `[from, to)`.
+    pub fn aborted_transactions(tp: TopicPartition, from: Offset, to: Offset) -> KeyRange {
+        KeyRange {
+            start: Key::AbortedTransaction(tp, from).encode(),
+            end: Key::AbortedTransaction(tp, to).encode(),
+        }
+    }
+    /// The transactional ids of an org.
+    pub fn transactions(org: &Org) -> KeyRange {
+        let mut prefix = vec![Family::Transaction as u8];
+        put_text(&mut prefix, [org.as_str()]);
+        prefix.push(0);
+        KeyRange::prefix(prefix)
     }
     /// What one partition knows of its producers.
     pub fn producers(tp: TopicPartition) -> KeyRange {
@@ -374,6 +398,7 @@ impl Reader<'_> {
             0x40 => Key::Head(self.partition()?),
             0x50 => Key::Producer(self.partition()?, ProducerId(self.number()?)),
             0x60 => Key::Extent(self.partition()?, self.number()?),
+            0x61 => Key::AbortedTransaction(self.partition()?, self.number()?),
             0x70 => Key::Topic(TopicId(uuid::Uuid::from_bytes(self.array()?))),
             0x71 => Key::TopicName(self.org()?, self.rest()?.as_str().try_into().ok()?),
             0x72 => Key::Config(self.org()?, self.word()?, self.rest()?),
@@ -476,6 +501,8 @@ pub(crate) mod tests {
             any_partition().prop_map(Key::Head),
             (any_partition(), any::<i64>()).prop_map(|(tp, id)| Key::Producer(tp, ProducerId(id))),
             (any_partition(), any::<i64>()).prop_map(|(tp, base)| Key::Extent(tp, base)),
+            (any_partition(), any::<i64>())
+                .prop_map(|(tp, marker)| Key::AbortedTransaction(tp, marker)),
             any::<u128>().prop_map(|id| Key::Topic(TopicId(Uuid::from_u128(id)))),
             (any_org(), name).prop_map(|(org, name)| Key::TopicName(org, name)),
             (any_org(), "[a-z-]{1,4}", ".{0,4}")

@@ -59,9 +59,13 @@ impl Node {
         Ok(())
     }
 
-    /// Extents and producers go, in chunks, each with the head's lock held.
+    /// Extents, aborted transactions and producers go, in chunks, each with the head's lock held.
     async fn purge_partition(&self, tp: TopicPartition) -> Result<(), Failure> {
-        for range in [KeyRange::extents(tp, 0, i64::MAX), KeyRange::producers(tp)] {
+        for range in [
+            KeyRange::extents(tp, 0, i64::MAX),
+            KeyRange::aborted_transactions(tp, 0, i64::MAX),
+            KeyRange::producers(tp),
+        ] {
             loop {
                 let rows = self
                     .store()
@@ -78,17 +82,17 @@ impl Node {
         Ok(())
     }
 
-    /// Deletes rows of a partition. Extents are covered by the head and take its version; producers are locked themselves.
+    /// Deletes rows of a partition. Most are covered by the head and take its version; producers are locked themselves.
     async fn empty(&self, tp: TopicPartition, keys: Vec<Key>) -> Result<(), Failure> {
         let head = Key::Head(tp);
-        let own_lock = |key: &&Key| !matches!(key, Key::Extent(..));
+        let own_lock = |key: &&Key| matches!(key, Key::Producer(..));
         let locks = std::iter::once(&head).chain(keys.iter().filter(own_lock));
         self.change(locks.cloned().collect(), move |view| {
             let covered = view.row(&head).version + 1;
             let deletion = |key: &Key| Write {
                 key: key.clone(),
                 value: None,
-                version: matches!(key, Key::Extent(..)).then_some(covered),
+                version: (!matches!(key, Key::Producer(..))).then_some(covered),
             };
             let mut writes: Vec<Write> = keys.iter().map(deletion).collect();
             writes.push(put(head.clone(), emptied(view, &head).encode()));
