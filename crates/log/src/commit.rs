@@ -323,6 +323,7 @@ impl<'a> State<'a> {
             let gap = Extent {
                 end: base_offset,
                 place: None,
+                marker: None,
                 leader_epoch: head.leader_epoch,
                 min_timestamp: -1,
                 max_timestamp: -1,
@@ -364,6 +365,7 @@ impl<'a> State<'a> {
                 start: batch.start,
                 len: batch.len,
             }),
+            marker: None,
             leader_epoch: head.leader_epoch,
             min_timestamp: batch.min_timestamp,
             max_timestamp: batch.max_timestamp,

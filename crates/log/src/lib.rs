@@ -33,6 +33,6 @@ pub use reader::{
     Ends, HeadChange, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader, StoredBatch, Waiter,
 };
 pub use row::{
-    Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place, ProducerState, Refusal,
-    RunAnswers,
+    AbortedTransaction, Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place,
+    ProducerState, Refusal, RunAnswers, TransactionMarker,
 };

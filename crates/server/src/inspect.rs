@@ -5,7 +5,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use sh_base::Env;
 use sh_blob::BlobSettings;
-use sh_log::{Extent, Fate, Head, ProducerState, object, wal};
+use sh_log::{AbortedTransaction, Extent, Fate, Head, ProducerState, object, wal};
 use sh_meta::Key;
 
 /// Every row of a metadata store, one line each: its key, its version, its value. `only`: keys that begin with this word.
@@ -36,6 +36,7 @@ fn value_text(key: &Key, value: &Bytes) -> String {
         Key::Head(_) => shown(Head::decode(value)),
         Key::Producer(..) => shown(ProducerState::decode(value)),
         Key::Extent(..) => shown(Extent::decode(value)),
+        Key::AbortedTransaction(..) => shown(AbortedTransaction::decode(value)),
         _ => String::from_utf8_lossy(value).into_owned(),
     }
 }

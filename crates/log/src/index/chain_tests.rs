@@ -21,6 +21,7 @@ fn extent(base: Offset, end: Offset) -> (Offset, Extent) {
     let extent = Extent {
         end,
         place: Some(place),
+        marker: None,
         leader_epoch: 0,
         min_timestamp: 0,
         max_timestamp: 0,

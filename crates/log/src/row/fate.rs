@@ -42,6 +42,9 @@ pub enum Refusal {
     InvalidProducerEpoch = 2,
     TopicDeleted = 3,
     InvalidTransactionState = 4,
+    InvalidProducerIdMapping = 5,
+    /// The partition is not part of the open transaction.
+    TransactionAbortable = 6,
 }
 
 impl Refusal {
@@ -51,6 +54,8 @@ impl Refusal {
             Refusal::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
             Refusal::TopicDeleted => ErrorCode::UnknownTopicOrPartition,
             Refusal::InvalidTransactionState => ErrorCode::InvalidTxnState,
+            Refusal::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            Refusal::TransactionAbortable => ErrorCode::TransactionAbortable,
         }
     }
     fn from_u8(n: u8) -> Option<Refusal> {
@@ -59,6 +64,8 @@ impl Refusal {
             2 => Refusal::InvalidProducerEpoch,
             3 => Refusal::TopicDeleted,
             4 => Refusal::InvalidTransactionState,
+            5 => Refusal::InvalidProducerIdMapping,
+            6 => Refusal::TransactionAbortable,
             _ => return None,
         })
     }

@@ -2,7 +2,10 @@
 use bytes::Bytes;
 use sh_base::{AgentId, Offset, ProducerId};
 
-use crate::codec::{Malformed, Reader, put_list};
+use crate::{
+    codec::{Malformed, Reader, put_list},
+    mutant,
+};
 
 /// The state of a partition. An absent row is [`Head::default`]: an empty partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +26,11 @@ pub struct Head {
     pub wanted: bool,
     /// The topic is deleted: every write is refused.
     pub deleted: bool,
-    /// Open transactions, by first offset.
+    /// Open transactions, in the order in which they began here.
     pub open: Vec<OpenTransaction>,
+    /// One past the newest marker that aborted a transaction with records here; 0 if there is none. Only what lies before it
+    /// can belong to an aborted transaction.
+    pub aborted_end: Offset,
 }
 
 /// One agent's right to hand out a partition's offsets before the commit. Of the agent, not of one incarnation: a restarted
@@ -42,16 +48,25 @@ pub struct OpenTransaction {
     pub first_offset: Offset,
 }
 
-const FORMAT: u8 = 1;
+/// Format 1 did not know of aborted transactions; there were none.
+const FORMAT: u8 = 2;
 
 impl Head {
-    /// The first offset of the earliest open transaction, or the log end (DESIGN 10).
+    /// **The first offset of the earliest open transaction, or the log end** (DESIGN 10; model: `bug_lso_latest`). Never before
+    /// the log start, where the first records of an open transaction were deleted.
     pub fn last_stable_offset(&self) -> Offset {
-        self.open
-            .iter()
-            .map(|t| t.first_offset)
-            .min()
-            .unwrap_or(self.next_offset)
+        let firsts = self.open.iter().map(|t| t.first_offset);
+        let earliest = match mutant::is("lso_latest") {
+            true => firsts.max(),
+            false => firsts.min(),
+        };
+        earliest.map_or(self.next_offset, |first| first.max(self.log_start))
+    }
+
+    /// Where the open transaction of a producer began here.
+    pub fn first_offset_of(&self, producer: ProducerId) -> Option<Offset> {
+        let open = self.open.iter().find(|t| t.producer == producer);
+        open.map(|t| t.first_offset)
     }
 
     pub fn encode(&self) -> Bytes {
@@ -75,6 +90,7 @@ impl Head {
             out.extend(t.producer.0.to_be_bytes());
             out.extend(t.first_offset.to_be_bytes());
         });
+        out.extend(self.aborted_end.to_be_bytes());
         out.into()
     }
 
@@ -88,7 +104,8 @@ impl Head {
     }
 
     fn read(r: &mut Reader<'_>) -> Option<Head> {
-        (r.u8()? == FORMAT).then_some(())?;
+        let format = r.u8()?;
+        (1..=FORMAT).contains(&format).then_some(())?;
         let head = Head {
             next_offset: r.i64()?,
             log_start: r.i64()?,
@@ -110,6 +127,7 @@ impl Head {
                     first_offset: r.i64()?,
                 })
             })?,
+            aborted_end: if format > 1 { r.i64()? } else { 0 },
         };
         r.end(head)
     }
@@ -137,6 +155,7 @@ mod tests {
                 producer: ProducerId(11),
                 first_offset: 4,
             }],
+            aborted_end: 3,
         };
         let bytes = head.encode();
         assert_eq!(Head::decode(&bytes), Ok(head.clone()));
@@ -144,5 +163,39 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Head::decode(&bytes[..cut]).is_err());
         }
+    }
+
+    #[test]
+    fn a_head_of_the_first_format_has_no_aborted_transactions() {
+        let head = Head {
+            next_offset: 9,
+            ..Head::default()
+        };
+        let mut old = head.encode()[..head.encode().len() - 8].to_vec();
+        old[0] = 1;
+        assert_eq!(Head::decode(&old), Ok(head));
+    }
+
+    #[test]
+    fn the_earliest_open_transaction_holds_the_last_stable_offset() {
+        let open = |producer, first_offset| OpenTransaction {
+            producer: ProducerId(producer),
+            first_offset,
+        };
+        let mut head = Head {
+            next_offset: 20,
+            open: vec![open(1, 5), open(2, 12)],
+            ..Head::default()
+        };
+        assert_eq!(head.last_stable_offset(), 5);
+        mutant::with("lso_latest", || {
+            assert_eq!(head.last_stable_offset(), 12, "noticed")
+        });
+        head.log_start = 8;
+        assert_eq!(head.last_stable_offset(), 8, "its first records are gone");
+        head.open.remove(0);
+        assert_eq!(head.last_stable_offset(), 12);
+        head.open.clear();
+        assert_eq!(head.last_stable_offset(), 20);
     }
 }

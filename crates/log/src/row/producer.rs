@@ -24,6 +24,8 @@ pub struct ProducerState {
     pub apart: Vec<BatchRecord>,
     /// Wall clock of the agent that stored the last batch, milliseconds: what the expiry counts from.
     pub updated_ms: i64,
+    /// Of the last transaction marker; -1 before the first.
+    pub coordinator_epoch: i32,
 }
 
 /// One stored batch, as the duplicate check needs it.
@@ -65,11 +67,14 @@ pub fn check_sequence(state: Option<&ProducerState>, p: &BatchProducer, records:
     if let Some(same) = state.duplicate_of(p, records) {
         return Verdict::Duplicate(*same);
     }
-    match state.batches.back() {
-        Some(last) if sequence_add(last.last_sequence, 1) != p.base_sequence => {
-            Verdict::Refused(Refusal::OutOfOrderSequence)
-        }
-        _ => Verdict::Next,
+    // After a marker that began its epoch, and before its first batch, the sequence is 0.
+    let next = state
+        .batches
+        .back()
+        .map_or(0, |last| sequence_add(last.last_sequence, 1));
+    match next == p.base_sequence {
+        true => Verdict::Next,
+        false => Verdict::Refused(Refusal::OutOfOrderSequence),
     }
 }
 
@@ -143,15 +148,48 @@ impl ProducerState {
                 batches: VecDeque::new(),
                 apart: Vec::new(),
                 first_sequence: batch.base_sequence,
-                previous: old.and_then(|s| {
-                    Some((s.epoch, s.first_sequence, s.batches.back()?.last_sequence))
-                }),
+                previous: old.as_ref().and_then(ProducerState::stored),
                 updated_ms: now_ms,
+                coordinator_epoch: old.map_or(-1, |s| s.coordinator_epoch),
             },
         };
         next.push(batch);
         next.updated_ms = now_ms;
         next
+    }
+
+    /// What was stored of its epoch: the number, first and last sequence.
+    fn stored(&self) -> Option<(ProducerEpoch, i32, i32)> {
+        Some((
+            self.epoch,
+            self.first_sequence,
+            self.batches.back()?.last_sequence,
+        ))
+    }
+
+    /// The state after a transaction marker of `epoch`: **a marker raises the epoch**, and fences those before it (KIP-98).
+    pub fn after_marker(
+        state: Option<ProducerState>,
+        epoch: ProducerEpoch,
+        coordinator_epoch: i32,
+        now_ms: i64,
+    ) -> ProducerState {
+        match state {
+            Some(state) if state.epoch >= epoch => ProducerState {
+                coordinator_epoch,
+                updated_ms: now_ms,
+                ..state
+            },
+            old => ProducerState {
+                epoch,
+                batches: VecDeque::new(),
+                apart: Vec::new(),
+                first_sequence: 0,
+                previous: old.as_ref().and_then(ProducerState::stored),
+                updated_ms: now_ms,
+                coordinator_epoch,
+            },
+        }
     }
 
     /// The newest batch, and those apart that follow it without a gap.
@@ -193,6 +231,7 @@ impl ProducerState {
         out.extend(last.to_be_bytes());
         put_batches(&mut out, self.batches.iter());
         put_batches(&mut out, self.apart.iter());
+        out.extend(self.coordinator_epoch.to_be_bytes());
         out.into()
     }
 
@@ -201,13 +240,15 @@ impl ProducerState {
     }
 
     fn read(r: &mut Reader<'_>) -> Option<ProducerState> {
-        (r.u8()? == FORMAT).then_some(())?;
+        let format = r.u8()?;
+        (1..=FORMAT).contains(&format).then_some(())?;
         let epoch = r.i16()?;
         let updated_ms = r.i64()?;
         let first_sequence = r.i32()?;
         let previous = Some((r.i16()?, r.i32()?, r.i32()?)).filter(|(epoch, ..)| *epoch >= 0);
         let batches = read_batches(r)?.into();
         let apart = read_batches(r)?;
+        let coordinator_epoch = if format > 1 { r.i32()? } else { -1 };
         r.end(ProducerState {
             epoch,
             batches,
@@ -215,11 +256,13 @@ impl ProducerState {
             first_sequence,
             previous,
             updated_ms,
+            coordinator_epoch,
         })
     }
 }
 
-const FORMAT: u8 = 1;
+/// Format 1 did not know of transaction markers.
+const FORMAT: u8 = 2;
 /// Batches apart that are remembered: more gaps than a client can have in flight are no client's.
 const APART_KEPT: usize = 32;
 
@@ -322,6 +365,31 @@ mod tests {
             !s.is_expired(0, 1000),
             "a clock that went back forgets nobody"
         );
+    }
+
+    #[test]
+    fn a_marker_of_a_later_epoch_fences_what_came_before_it() {
+        let s = ProducerState::after_marker(Some(state(2, 0)), 4, 0, 9);
+        assert_eq!(ProducerState::decode(&s.encode()), Ok(s.clone()));
+        assert_eq!(
+            (s.epoch, s.coordinator_epoch, s.previous),
+            (4, 0, Some((3, 0, 19)))
+        );
+        assert_eq!(
+            check_sequence(Some(&s), &batch(3, 20), 1),
+            Verdict::Refused(Refusal::InvalidProducerEpoch)
+        );
+        assert_eq!(
+            check_sequence(Some(&s), &batch(4, 20), 1),
+            Verdict::Refused(Refusal::OutOfOrderSequence)
+        );
+        assert_eq!(check_sequence(Some(&s), &batch(4, 0), 1), Verdict::Next);
+    }
+
+    #[test]
+    fn a_marker_of_the_same_epoch_lets_the_sequence_go_on() {
+        let s = ProducerState::after_marker(Some(state(2, 0)), 3, 0, 9);
+        assert_eq!(check_sequence(Some(&s), &batch(3, 20), 1), Verdict::Next);
     }
 
     #[test]

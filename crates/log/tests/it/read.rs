@@ -128,6 +128,7 @@ fn gap(end: i64) -> Option<Extent> {
     Some(Extent {
         end,
         place: None,
+        marker: None,
         leader_epoch: 0,
         min_timestamp: -1,
         max_timestamp: -1,

@@ -182,6 +182,7 @@ async fn an_object_that_was_merged_away_is_looked_up_anew() {
             start: built.runs[0].starts[0],
             len: built.runs[0].len as u32,
         }),
+        marker: None,
         leader_epoch: 0,
         min_timestamp: 1,
         max_timestamp: 1,

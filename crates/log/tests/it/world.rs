@@ -219,6 +219,7 @@ impl Agent {
                 let extent = Extent {
                     end: batches.iter().map(Batch::offsets).sum(),
                     place: Some(place),
+                    marker: None,
                     leader_epoch: 0,
                     min_timestamp: batches
                         .iter()

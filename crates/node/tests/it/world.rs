@@ -196,6 +196,7 @@ impl Agent {
         let extent = Extent {
             end: records,
             place: None,
+            marker: None,
             leader_epoch: 0,
             min_timestamp: -1,
             max_timestamp: -1,
