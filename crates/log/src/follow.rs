@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sh_base::{Env, Failure, Incarnation};
-use sh_meta::{Cursor, FeedEntry, MetaStore};
-use tokio::sync::OnceCell;
+use sh_meta::{Cursor, FeedEntry, LaneId, MetaStore};
+use tokio::sync::{Notify, OnceCell};
 
 use crate::index::scan::unavailable;
 
@@ -22,6 +22,8 @@ pub struct Follower {
     me: Incarnation,
     started: OnceCell<()>,
     state: Mutex<State>,
+    /// A lane is known to be further than what was read of it.
+    behind: Notify,
 }
 
 #[derive(Default)]
@@ -49,6 +51,7 @@ impl Follower {
             me,
             started: OnceCell::new(),
             state: Mutex::default(),
+            behind: Notify::new(),
         }
     }
 
@@ -72,10 +75,27 @@ impl Follower {
             return;
         }
         let mut state = self.state.lock();
-        let seen = state.cursor.entry(entry.request.lane).or_default();
+        let lane = entry.request.lane;
+        let seen = state.cursor.entry(lane).or_default();
         if entry.request.seq == *seen + 1 {
             *seen += 1;
         }
+        if lane.by.agent != self.me.agent {
+            state.peer_heard = Some(self.env.mono());
+        }
+    }
+
+    /// A lane is known to hold entries up to `seq`: those that were not heard are worth reading at once.
+    pub fn goes_to(&self, lane: LaneId, seq: u64) {
+        let behind = |state: &State| state.cursor.get(&lane).is_none_or(|seen| *seen < seq);
+        if self.started.initialized() && behind(&self.state.lock()) {
+            self.behind.notify_one();
+        }
+    }
+
+    /// Resolves when the feed is known to hold what was not read.
+    pub async fn behind(&self) {
+        self.behind.notified().await;
     }
 
     /// The next entries of all lanes. An error moves nothing.

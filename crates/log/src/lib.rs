@@ -17,6 +17,7 @@ pub mod ingest;
 mod mutant;
 pub mod object;
 pub mod offsets;
+pub mod peers;
 mod read;
 pub mod reader;
 pub mod replay;

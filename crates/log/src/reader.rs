@@ -4,9 +4,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sh_base::{Env, Failure, Incarnation, ObjectId, Offset, TopicPartition};
-use sh_blob::Bucket;
+use sh_blob::{BlobError, Bucket};
 use sh_meta::{FeedEntry, MetaStore};
 use tokio::{
     sync::{Semaphore, broadcast},
@@ -21,6 +22,7 @@ use crate::{
     hints::Hints,
     index::{Index, Known, Standing, View, scan},
     object::RunBytes,
+    peers::{BadNews, News, Part, Peers},
     row::Head,
     wait::Waiters,
 };
@@ -35,7 +37,7 @@ pub struct ReadConfig {
     pub index_extents: usize,
     /// How often the feed is polled while nobody waits. It bounds how long news of another agent can take.
     pub poll_idle: Duration,
-    /// The same while a fetch waits and another agent is alive: about half of it is added to the latency between agents; each
+    /// The same while a fetch waits and another agent is alive that sends no news (see [`crate::peers`]): about half of it is added to the latency between agents; each
     /// poll costs the metadata store one query.
     pub poll_waiting: Duration,
 }
@@ -77,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) heads: broadcast::Sender<HeadChange>,
     pub(crate) listener: OnceLock<EntryListener>,
+    pub(crate) peers: Arc<OnceLock<Peers>>,
     config: ReadConfig,
     follower: Follower,
 }
@@ -133,8 +136,9 @@ impl Reader {
         config: ReadConfig,
         me: Incarnation,
     ) -> Reader {
+        let peers: Arc<OnceLock<Peers>> = Arc::default();
         let inner = Inner {
-            cache: ObjectCache::new(bucket, config.cache_bytes),
+            cache: ObjectCache::new(bucket, peers.clone(), config.cache_bytes),
             index: Index::new(store.clone(), config.index_extents),
             hints: Mutex::default(),
             fetches_ahead: Arc::new(Semaphore::new(FETCHES_AHEAD)),
@@ -142,6 +146,7 @@ impl Reader {
             waiters: Arc::default(),
             heads: broadcast::channel(HEADS_KEPT).0,
             listener: OnceLock::new(),
+            peers,
             store,
             env,
             config,
@@ -155,6 +160,33 @@ impl Reader {
     pub fn hear(&self, entry: &FeedEntry) {
         self.inner.follower.heard(entry);
         self.inner.apply(entry);
+    }
+
+    /// From now on objects are borrowed of these peers where one should have them, and the feed is polled less while all of them
+    /// send news. There is one set of peers; a second one is ignored.
+    pub fn join(&self, peers: Peers) {
+        let _ = self.inner.peers.set(peers);
+    }
+
+    /// Takes in what another agent pushed. Bad news change nothing.
+    pub fn hear_news(&self, bytes: Bytes) -> Result<(), BadNews> {
+        let news = News::decode(bytes)?;
+        if let Some(peers) = self.inner.peers.get() {
+            if peers.is_me(news.from.agent) {
+                return Err(BadNews::OwnEcho);
+            }
+            peers.heard_from(news.from);
+        }
+        news.entries.iter().for_each(|entry| self.hear(entry));
+        let ends = news.ends.into_iter();
+        ends.for_each(|(lane, seq)| self.inner.follower.goes_to(lane, seq));
+        Ok(())
+    }
+
+    /// A part of an object for another agent, in pieces, and where the first one lies in the object. What is not in memory comes
+    /// from the bucket, never from a third agent.
+    pub async fn lend(&self, object: ObjectId, part: Part) -> Result<(u64, Vec<Bytes>), BlobError> {
+        self.inner.cache.lend(object, part).await
     }
 
     /// Calls `listener` with every entry from now on, own ones too. There is one listener; a second one is ignored.
@@ -268,14 +300,21 @@ impl Inner {
         }
     }
 
-    /// Until the next poll: soon if somebody waits for another agent, and sooner than planned if somebody begins to.
+    /// Until the next poll: soon if somebody waits for an agent that sends no news, and at once if news tell of what was missed.
     async fn pause(&self) {
+        tokio::select! {
+            () = self.until_due() => {}
+            () = self.follower.behind() => {}
+        }
+    }
+
+    async fn until_due(&self) {
         let ReadConfig {
             poll_idle,
             poll_waiting,
             ..
         } = self.config;
-        if !self.follower.has_peers() {
+        if !self.follower.has_peers() || self.peers.get().is_some_and(Peers::all_send) {
             return sleep(poll_idle).await;
         }
         if !self.waiters.anybody() {

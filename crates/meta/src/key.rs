@@ -25,6 +25,7 @@ pub enum Family {
     Config = 0x72,
     Counter = 0x73,
     Cluster = 0x74,
+    Secret = 0x7f,
     GroupCoordinator = 0x80,
     Group = 0x81,
     GroupMember = 0x82,
@@ -47,6 +48,7 @@ impl Family {
         Family::Config,
         Family::Counter,
         Family::Cluster,
+        Family::Secret,
         Family::GroupCoordinator,
         Family::Group,
         Family::GroupMember,
@@ -69,6 +71,7 @@ impl Family {
             Family::Config => "config",
             Family::Counter => "counter",
             Family::Cluster => "cluster",
+            Family::Secret => "secret",
             Family::GroupCoordinator => "group_coordinator",
             Family::Group => "consumer_group",
             Family::GroupMember => "group_member",
@@ -118,6 +121,9 @@ pub enum Key {
     /// One row: cluster id and generation, JSON, `sh_log::cluster`. Written when the store is first used, and at repair,
     /// rebuild and restore.
     Cluster,
+    /// A secret that the agents of the cluster share, by its name; `peers`: what they show each other, text, `sh_log::peers`.
+    /// Written by the agent that first needs it, then never; nothing prints or logs its value.
+    Secret(String),
     /// **Who coordinates a group**: the incarnation of an agent and the coordinator epoch. JSON, `sh_node::groups`. Locked *and
     /// written* by everything that changes a group, so that it covers the four families below, and fences every former
     /// coordinator. Written first when the group begins, last when it is deleted.
@@ -162,6 +168,7 @@ impl Key {
             Key::Config(..) => Family::Config,
             Key::Counter(_) => Family::Counter,
             Key::Cluster => Family::Cluster,
+            Key::Secret(_) => Family::Secret,
             Key::GroupCoordinator(..) => Family::GroupCoordinator,
             Key::Group(..) => Family::Group,
             Key::GroupMember(..) => Family::GroupMember,
@@ -191,6 +198,7 @@ impl Key {
             Key::Config(org, kind, name) => put_text(&mut out, [org.as_str(), kind, name]),
             Key::Counter(name) => put_text(&mut out, [name.as_str()]),
             Key::Cluster => {}
+            Key::Secret(name) => put_text(&mut out, [name.as_str()]),
             Key::GroupCoordinator(org, group) | Key::Group(org, group) => {
                 put_text(&mut out, [org.as_str(), group])
             }
@@ -404,6 +412,7 @@ impl Reader<'_> {
             0x72 => Key::Config(self.org()?, self.word()?, self.rest()?),
             0x73 => Key::Counter(self.rest()?),
             0x74 => Key::Cluster,
+            0x7f => Key::Secret(self.rest()?),
             0x80 => Key::GroupCoordinator(self.org()?, self.rest()?),
             0x81 => Key::Group(self.org()?, self.rest()?),
             0x82 => Key::GroupMember(self.org()?, self.escaped()?, self.rest()?),
@@ -509,6 +518,7 @@ pub(crate) mod tests {
                 .prop_map(|(o, kind, name)| Key::Config(o, kind, name)),
             ".{0,4}".prop_map(Key::Counter),
             Just(Key::Cluster),
+            ".{0,4}".prop_map(Key::Secret),
             any_group_key(),
         ]
     }

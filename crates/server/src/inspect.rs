@@ -37,6 +37,7 @@ fn value_text(key: &Key, value: &Bytes) -> String {
         Key::Producer(..) => shown(ProducerState::decode(value)),
         Key::Extent(..) => shown(Extent::decode(value)),
         Key::AbortedTransaction(..) => shown(AbortedTransaction::decode(value)),
+        Key::Secret(_) => "(secret)".to_owned(),
         _ => String::from_utf8_lossy(value).into_owned(),
     }
 }

@@ -4,26 +4,34 @@
 //! readers want all of it now. **History** holds blocks for readers that lag, so that they never push the tail out. An object
 //! of which several runs are asked for is fetched whole there, too: one GET instead of many.
 //!
+//! What is in neither is asked of the zone's ring first, then of the bucket (see [`source`]); peers are lent from both.
+//!
 //! What is counted is what the cache pins. Answers on their way out may pin more for a moment: their sockets are bounded.
 mod rope;
 mod segment;
+mod source;
 mod window;
 
 use std::{
     collections::{HashMap, VecDeque},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 use sh_base::ObjectId;
-use sh_blob::{BlobError, Bucket, ObjectKey};
+use sh_blob::{BlobError, Bucket};
 
-use crate::{object::RunBytes, row::Place};
+use crate::{
+    object::RunBytes,
+    peers::{Loan, Part, Peers},
+    row::Place,
+};
 pub use rope::Rope;
 use segment::Segment;
+use source::{Asker, Source};
 use window::Window;
 
 /// What a lagging reader's GET asks for at most: large enough to pay for a round trip, small enough that many readers fit.
@@ -43,16 +51,16 @@ pub enum Age {
 }
 
 pub struct ObjectCache {
-    bucket: Arc<dyn Bucket>,
+    source: Source,
     tail: Segment<ObjectId, Held>,
-    history: Segment<Block, Bytes>,
+    history: Segment<Block, Loan>,
     touched: Mutex<Touched>,
 }
 
 #[derive(Clone)]
 enum Held {
     Own(Arc<Window>),
-    Whole(Bytes),
+    Fetched(Loan),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,10 +88,14 @@ enum Runs {
 }
 
 impl ObjectCache {
-    /// `bytes_max` in all: three quarters for the tail, one for history.
-    pub fn new(bucket: Arc<dyn Bucket>, bytes_max: usize) -> ObjectCache {
+    /// `bytes_max` in all: three quarters for the tail, one for history. `peers` are asked before the bucket, once there are any.
+    pub fn new(
+        bucket: Arc<dyn Bucket>,
+        peers: Arc<OnceLock<Peers>>,
+        bytes_max: usize,
+    ) -> ObjectCache {
         ObjectCache {
-            bucket,
+            source: Source::new(bucket, peers),
             tail: Segment::new(bytes_max / 4 * 3),
             history: Segment::new(bytes_max / 4),
             touched: Mutex::default(),
@@ -112,19 +124,42 @@ impl ObjectCache {
             metrics::counter!("streamhouse_cache_tail_hits_total").increment(1);
             return Ok(pieces);
         }
-        match age {
-            Age::Tail => {
-                let held = self.fetch_tail(place.object).await?;
-                held.slice(&range).ok_or_else(|| beyond(place))
+        if age == Age::Tail {
+            let held = self.fetch_tail(place.object, Asker::Here).await?;
+            if let Some(pieces) = held.slice(&range) {
+                return Ok(pieces);
             }
-            Age::History if self.wants_whole(place) => {
-                let object = self.fetch_whole(place.object).await?;
-                cut(&object, &range)
-                    .map(|piece| vec![piece])
-                    .ok_or_else(|| beyond(place))
+        } else if self.wants_whole(place) {
+            let loan = self.fetch_whole(place.object, Asker::Here).await?;
+            if let Some(piece) = loan.slice(&range) {
+                return Ok(vec![piece]);
             }
-            Age::History => self.blocks(place, range).await,
         }
+        // Not worth its whole, or the whole ends early: then these bytes by themselves tell what is wrong.
+        self.blocks(place, range).await
+    }
+
+    /// A part of an object for a peer: from memory, or from the bucket, into memory. In pieces, the first of which lies at the
+    /// offset that comes with them.
+    pub async fn lend(&self, object: ObjectId, part: Part) -> Result<(u64, Vec<Bytes>), BlobError> {
+        let held = self.tail.get(&object);
+        let found = match (&part, held) {
+            (Part::Bytes(range), Some(held)) => held.slice(range).map(|p| (range.start, p)),
+            (Part::Tail | Part::Whole, Some(held)) => held.all(),
+            (_, None) => None,
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let loan = match part {
+            Part::Tail => match self.fetch_tail(object, Asker::Peer).await?.all() {
+                Some(found) => return Ok(found),
+                None => self.fetch_whole(object, Asker::Peer).await?,
+            },
+            Part::Whole => self.fetch_whole(object, Asker::Peer).await?,
+            Part::Bytes(range) => self.fetch_block(object, range, Asker::Peer).await?,
+        };
+        Ok((loan.start, vec![loan.bytes]))
     }
 
     /// How far ahead of a sequential reader it is sensible to fetch.
@@ -132,25 +167,23 @@ impl ObjectCache {
         (self.history.bytes_max() as u64 / 16).min(4 * BLOCK_BYTES)
     }
 
-    async fn fetch_tail(&self, object: ObjectId) -> Result<Held, BlobError> {
+    async fn fetch_tail(&self, object: ObjectId, asker: Asker) -> Result<Held, BlobError> {
         let fetch = async {
-            count_fetch("tail");
-            let bytes = self.bucket.get_all(&key(object)).await?;
-            let len = bytes.len();
-            Ok((Held::Whole(bytes), len))
+            let loan = self.source.whole(object, Age::Tail, asker).await?;
+            let len = loan.bytes.len();
+            Ok((Held::Fetched(loan), len))
         };
         self.tail.get_or_fetch(object, fetch).await
     }
 
-    async fn fetch_whole(&self, object: ObjectId) -> Result<Bytes, BlobError> {
+    async fn fetch_whole(&self, object: ObjectId, asker: Asker) -> Result<Loan, BlobError> {
         let fetch = async {
-            count_fetch("whole");
-            let bytes = self.bucket.get_all(&key(object)).await?;
-            let len = bytes.len();
+            let loan = self.source.whole(object, Age::History, asker).await?;
+            let len = loan.bytes.len();
             if len > self.history.bytes_max() {
                 self.touched.lock().give_up(object);
             }
-            Ok((bytes, len))
+            Ok((loan, len))
         };
         self.history.get_or_fetch(Block::Whole(object), fetch).await
     }
@@ -185,26 +218,29 @@ impl ObjectCache {
         block: Range<u64>,
         wanted: Range<u64>,
     ) -> Result<Bytes, BlobError> {
+        let loan = self.fetch_block(object, block, Asker::Here).await?;
+        loan.slice(&wanted).ok_or_else(|| {
+            BlobError::Definite(format!("the bucket gave too few bytes of {object}"))
+        })
+    }
+
+    async fn fetch_block(
+        &self,
+        object: ObjectId,
+        block: Range<u64>,
+        asker: Asker,
+    ) -> Result<Loan, BlobError> {
         let id = Block::Part {
             object,
             start: block.start,
             end: block.end,
         };
         let fetch = async {
-            count_fetch("block");
-            let mut got = self
-                .bucket
-                .get(&key(object), std::slice::from_ref(&block))
-                .await?;
-            let bytes = got.pop().unwrap_or_default();
-            let len = bytes.len();
-            Ok((bytes, len))
+            let loan = self.source.block(object, block, asker).await?;
+            let len = loan.bytes.len();
+            Ok((loan, len))
         };
-        let bytes = self.history.get_or_fetch(id, fetch).await?;
-        let within = wanted.start - block.start..wanted.end - block.start;
-        cut(&bytes, &within).ok_or_else(|| {
-            BlobError::Definite(format!("the bucket gave too few bytes of {object}"))
-        })
+        self.history.get_or_fetch(id, fetch).await
     }
 }
 
@@ -212,7 +248,15 @@ impl Held {
     fn slice(&self, range: &Range<u64>) -> Option<Vec<Bytes>> {
         match self {
             Held::Own(window) => window.slice(range),
-            Held::Whole(bytes) => cut(bytes, range).map(|piece| vec![piece]),
+            Held::Fetched(loan) => loan.slice(range).map(|piece| vec![piece]),
+        }
+    }
+
+    /// All batches, and where the first one lies.
+    fn all(&self) -> Option<(u64, Vec<Bytes>)> {
+        match self {
+            Held::Own(window) => window.all(),
+            Held::Fetched(loan) => Some((loan.start, vec![loan.bytes.clone()])),
         }
     }
 }
@@ -244,24 +288,4 @@ impl Touched {
         }
         enough
     }
-}
-
-fn count_fetch(what: &'static str) {
-    metrics::counter!("streamhouse_cache_fetches_total", "what" => what).increment(1);
-}
-
-fn key(object: ObjectId) -> String {
-    ObjectKey::L0(object).to_string()
-}
-
-fn cut(bytes: &Bytes, range: &Range<u64>) -> Option<Bytes> {
-    let fits = range.start <= range.end && range.end <= bytes.len() as u64;
-    fits.then(|| bytes.slice(range.start as usize..range.end as usize))
-}
-
-fn beyond(place: &Place) -> BlobError {
-    let (object, end) = (place.object, place.start + u64::from(place.len));
-    BlobError::Definite(format!(
-        "object {object} ends before byte {end}, which an extent names"
-    ))
 }

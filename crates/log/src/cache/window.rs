@@ -39,6 +39,15 @@ impl Window {
         let at = self.runs.partition_point(|run| run.end <= range.start);
         self.runs.get(at)?.slice(range)
     }
+
+    /// All batches, and where the first one lies; `None` if the runs do not lie back to back.
+    pub fn all(&self) -> Option<(u64, Vec<Bytes>)> {
+        let start = *self.runs.first()?.starts.first()?;
+        let joined = |pair: &[Run]| pair[1].starts.first() == Some(&pair[0].end);
+        let batches = self.runs.iter().flat_map(|run| run.batches.iter().cloned());
+        let whole = self.runs.windows(2).all(joined);
+        whole.then(|| (start, batches.collect()))
+    }
 }
 
 impl Run {
@@ -88,6 +97,8 @@ mod tests {
         assert_eq!(got(8..20).as_deref(), Some(&b"abcdefghijkl"[..]));
         assert_eq!(got(10..15).as_deref(), Some(&b"cdefg"[..]));
         assert_eq!(got(12..14).as_deref(), Some(&b"ef"[..]));
+        let (start, all) = window.all().unwrap();
+        assert_eq!((start, &all.concat()[..]), (8, &b"abcdefghijklxyz"[..]));
         assert_eq!(got(20..22).as_deref(), Some(&b"xy"[..]));
         assert_eq!(got(18..21), None, "of two runs");
         assert_eq!(got(22..24), None, "past the end");

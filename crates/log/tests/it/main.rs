@@ -2,6 +2,7 @@
 mod bounds;
 mod delete;
 mod lookups;
+mod peers;
 mod read;
 mod shared;
 mod world;

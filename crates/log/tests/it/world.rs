@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     ops::Range,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use sh_blob::{BlobError, Bucket, Expect, MemoryBucket, ObjectKey, ObjectMeta, Pu
 use sh_log::{
     Extent, Head, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader,
     object::{BuiltObject, ObjectBuilder},
+    peers::Peers,
 };
 use sh_meta::{Decision, FeedEntry, Key, Lane, LaneId, MemoryStore, MetaStore, Plan, View, Write};
 
@@ -152,13 +153,22 @@ impl World {
         let reader = Reader::new(self.store.clone(), bucket, self.env.clone(), config, me);
         let ear = reader.clone();
         let lane = LaneId { by: me, lane: 0 };
+        let peers: Arc<OnceLock<Peers>> = Arc::default();
+        let told = peers.clone();
+        let tell = move |entry: &FeedEntry| {
+            if let Some(peers) = told.get() {
+                peers.tell(entry);
+            }
+        };
         let lane = Lane::new(self.store.clone(), self.env.clone(), lane, 0)
-            .on_entry(Arc::new(move |entry| ear.hear(entry)));
+            .on_entry(Arc::new(move |entry| ear.hear(entry)))
+            .on_entry(Arc::new(tell));
         Agent {
             world: self.clone(),
             reader,
             lane: Arc::new(lane),
             me,
+            peers,
             windows: Arc::default(),
         }
     }
@@ -169,11 +179,17 @@ pub struct Agent {
     pub world: World,
     pub reader: Reader,
     pub lane: Arc<Lane>,
-    me: Incarnation,
+    pub me: Incarnation,
+    peers: Arc<OnceLock<Peers>>,
     windows: Arc<AtomicU64>,
 }
 
 impl Agent {
+    /// From now on its commits are told to these.
+    pub fn tells(&self, peers: Peers) {
+        let _ = self.peers.set(peers);
+    }
+
     /// One window: uploaded, remembered, committed. Returns the object.
     pub async fn write(&self, runs: &[(TopicPartition, Vec<Batch>)]) -> ObjectId {
         let built = self.upload(runs).await;
