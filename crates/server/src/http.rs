@@ -1,21 +1,24 @@
-//! The HTTP listener of the server itself: health, metrics, and what Kafka's protocol has no words for.
+//! The HTTP listener of the server itself: health, metrics, what Kafka's protocol has no words for, and the door for other agents.
 use axum::{
     Json, Router,
-    extract::{Path, State as Of},
-    http::StatusCode,
+    extract::{Path, Query, Request, State as Of},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use sh_base::{Advice, ErrorCode, Failure};
 use sh_node::{Caller, Node};
 use tokio::{net::TcpListener, sync::watch};
 
+use crate::peers::door::{Asked, PeersDoor};
+
 /// How far the server is.
 #[derive(Clone)]
 pub enum State {
     Starting,
-    Ready(Node),
+    Ready(Node, PeersDoor),
     Stopping,
 }
 
@@ -37,7 +40,14 @@ pub async fn serve(
         .route("/metrics", get(render))
         .route("/v1/deleted-topics", get(deleted))
         .route("/v1/deleted-topics/{name}/undelete", post(undelete))
+        .route("/internal/hints", post(news))
+        .route("/internal/objects/{*object}", get(lend))
         .with_state(Door { state, metrics });
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY cannot be set");
+        }
+    });
     if let Err(error) = axum::serve(listener, app).await {
         tracing::error!(%error, "the HTTP listener ended");
     }
@@ -45,8 +55,12 @@ pub async fn serve(
 
 impl Door {
     fn node(&self) -> Result<Node, Box<Response>> {
+        self.ready().map(|(node, _)| node)
+    }
+
+    fn ready(&self) -> Result<(Node, PeersDoor), Box<Response>> {
         match &*self.state.borrow() {
-            State::Ready(node) => Ok(node.clone()),
+            State::Ready(node, peers) => Ok((node.clone(), peers.clone())),
             State::Starting => Err(not_now(
                 "starting: waiting for the bucket or the metadata store\n",
             )),
@@ -66,6 +80,25 @@ async fn ready(Of(door): Of<Door>) -> Response {
 
 async fn render(Of(door): Of<Door>) -> String {
     door.metrics.render()
+}
+
+async fn news(Of(door): Of<Door>, request: Request) -> Response {
+    match door.ready() {
+        Ok((_, peers)) => peers.news(request).await,
+        Err(not) => *not,
+    }
+}
+
+async fn lend(
+    Of(door): Of<Door>,
+    headers: HeaderMap,
+    object: Path<String>,
+    asked: Query<Asked>,
+) -> Response {
+    match door.ready() {
+        Ok((_, peers)) => peers.lend(&headers, object, asked).await,
+        Err(not) => *not,
+    }
 }
 
 fn caller() -> Caller {

@@ -5,17 +5,29 @@ use sh_base::{Env, Incarnation};
 use sh_blob::Bucket;
 use sh_log::{
     Log, Reader,
-    agent::{self, HEARTBEAT_EVERY, LONE_HEARTBEAT_EVERY, OwnRow},
+    agent::{self, AgentRow, HEARTBEAT_EVERY, LONE_HEARTBEAT_EVERY, OwnRow},
     cluster::{self, ClusterFile},
+    peers::Peers,
 };
-use sh_meta::{Family, KeyRange, Lane, MetaError, MetaStore};
+use sh_meta::{Family, Key, KeyRange, Lane, MetaError, MetaStore};
 use sh_node::Node;
-use tokio::{sync::broadcast::error::RecvError, task::JoinSet, time::sleep};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::start::{Agent, Stop, Stores};
 
 /// How often a living agent looks whether the bucket still names its generation (DESIGN 9).
 const CLUSTER_LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How soon a lone agent that gets company begins to beat faster.
+const HEARTBEAT_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the rows of all agents are read, and how often at most when somebody speaks who is not known.
+const MEET_EVERY: Duration = Duration::from_secs(3);
+const MEET_PAUSE: Duration = Duration::from_millis(200);
+/// More agents than any cluster has.
+const AGENTS_MAX: usize = 10_000;
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 /// Starts the background jobs; they end with the set.
@@ -27,15 +39,20 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
         log,
         reader,
         control,
+        peers,
+        pass: _,
         stop,
     } = agent;
     jobs.spawn(heartbeats(
         env.clone(),
-        stores.store.clone(),
+        peers.clone(),
         control.clone(),
         *me,
         stop.clone(),
     ));
+    jobs.spawn(meet(env.clone(), stores.store.clone(), peers.clone()));
+    let tell = peers.clone();
+    jobs.spawn(async move { tell.run().await });
     jobs.spawn(follow(reader.clone()));
     jobs.spawn(tell_of_heads(reader.clone(), log.clone()));
     jobs.spawn(watch_the_bucket(
@@ -48,18 +65,15 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
     jobs
 }
 
-async fn heartbeats(
-    env: Env,
-    store: Arc<dyn MetaStore>,
-    control: Arc<Lane>,
-    me: Incarnation,
-    stop: Stop,
-) {
+async fn heartbeats(env: Env, peers: Peers, control: Arc<Lane>, me: Incarnation, stop: Stop) {
     let mut last = env.mono();
     loop {
-        sleep(HEARTBEAT_EVERY).await;
-        let due = env.mono() - last >= LONE_HEARTBEAT_EVERY;
-        if !due && !has_peers(&store).await {
+        sleep(HEARTBEAT_LOOK_EVERY).await;
+        let every = match peers.is_alone() {
+            true => LONE_HEARTBEAT_EVERY,
+            false => HEARTBEAT_EVERY,
+        };
+        if env.mono() - last < every {
             continue;
         }
         last = env.mono();
@@ -76,10 +90,29 @@ async fn heartbeats(
     }
 }
 
-/// Is there any other agent, dead or alive, or at least no certainty that there is none?
-async fn has_peers(store: &Arc<dyn MetaStore>) -> bool {
-    let rows = store.scan(KeyRange::family(Family::Agent), 2, false).await;
-    rows.map_or(true, |rows| rows.len() > 1)
+/// Learns who the other agents are: from time to time, and when one speaks that is not known yet.
+async fn meet(env: Env, store: Arc<dyn MetaStore>, peers: Peers) {
+    loop {
+        let rows = store.scan(KeyRange::family(Family::Agent), AGENTS_MAX, false);
+        match rows.await {
+            Ok(rows) => {
+                let agents = rows
+                    .iter()
+                    .filter_map(|(key, row)| match (key, &row.value) {
+                        (Key::Agent(id), Some(value)) => Some((*id, AgentRow::decode(value).ok()?)),
+                        _ => None,
+                    });
+                peers.learn(&Vec::from_iter(agents), env.wall_ms());
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the rows of the agents cannot be read");
+                peers.learn_nothing();
+            }
+        }
+        sleep(MEET_PAUSE).await;
+        // Running out of time is the ordinary way on.
+        let _ = timeout(MEET_EVERY - MEET_PAUSE, peers.stranger()).await;
+    }
 }
 
 async fn follow(reader: Reader) {

@@ -7,6 +7,7 @@ mod http;
 pub mod inspect;
 mod jobs;
 pub mod os;
+mod peers;
 pub mod settings;
 pub mod start;
 pub mod telemetry;

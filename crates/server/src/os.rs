@@ -31,6 +31,13 @@ impl Rng for SystemRng {
     }
 }
 
+/// Bytes that nobody can guess.
+pub fn secret() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives no random numbers");
+    bytes
+}
+
 /// The environment of a server.
 pub fn env() -> Env {
     Env {

@@ -26,6 +26,9 @@ pub struct Given {
     /// Where /healthz, /readyz and /metrics are served [default: 127.0.0.1:8080]
     #[arg(long, env = "STREAMHOUSE_HTTP", value_name = "HOST:PORT")]
     pub http: Option<String>,
+    /// The address at which other agents reach --http, if it is not the one listened on
+    #[arg(long, env = "STREAMHOUSE_HTTP_ADVERTISED", value_name = "HOST:PORT")]
+    pub http_advertised: Option<String>,
     /// The bucket: file:///DIR or s3://BUCKET/PREFIX?endpoint=URL&region=NAME [default: a folder in --data]
     #[arg(long, env = "STREAMHOUSE_BUCKET", value_name = "URL")]
     pub bucket: Option<String>,
@@ -109,6 +112,7 @@ pub struct Settings {
     pub kafka: SocketAddr,
     pub kafka_advertised: Option<(String, u16)>,
     pub http: SocketAddr,
+    pub http_advertised: Option<(String, u16)>,
     pub bucket: String,
     pub metadata: String,
     pub zone: Option<String>,
@@ -196,6 +200,7 @@ impl Given {
             kafka: self.kafka.or(other.kafka),
             kafka_advertised: self.kafka_advertised.or(other.kafka_advertised),
             http: self.http.or(other.http),
+            http_advertised: self.http_advertised.or(other.http_advertised),
             bucket: self.bucket.or(other.bucket),
             metadata: self.metadata.or(other.metadata),
             insecure: self.insecure.or(other.insecure),
@@ -242,6 +247,11 @@ impl Given {
             .as_deref()
             .map(host_and_port)
             .transpose()?;
+        let http_advertised = self
+            .http_advertised
+            .as_deref()
+            .map(host_and_port)
+            .transpose()?;
         if kafka.ip().is_unspecified() && kafka_advertised.is_none() {
             return bad(format!(
                 "--kafka {kafka} is no address that clients can connect to: say --kafka-advertised HOST:PORT"
@@ -268,6 +278,7 @@ impl Given {
             kafka,
             kafka_advertised,
             http,
+            http_advertised,
             bucket,
             metadata,
             zone: self.zone,

@@ -1,5 +1,10 @@
 //! From settings to a serving agent, and back.
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use sh_base::{Env, Failure, Incarnation};
@@ -10,6 +15,7 @@ use sh_log::{
     agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
     cluster::{self, ClusterFile},
     ingest::IngestConfig,
+    peers::{self, Pass, PeerSecret, Peers},
 };
 use sh_meta::{Guard, Lane, LaneId, MetaStore};
 use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
@@ -18,7 +24,8 @@ use tokio::{net::TcpListener, sync::watch, time::sleep};
 use crate::{
     banner::{banner, without_secrets},
     data_dir::DataDir,
-    http, jobs,
+    http, jobs, os,
+    peers::{door::PeersDoor, link::HttpLink},
     settings::Settings,
     telemetry::{self, LogControl},
 };
@@ -45,6 +52,9 @@ pub struct Agent {
     pub log: Log,
     pub reader: Reader,
     pub control: Arc<Lane>,
+    pub peers: Peers,
+    /// What other agents must show to be let in.
+    pub pass: Pass,
     /// Told once when the agent must stop, with the reason.
     pub stop: Stop,
 }
@@ -91,7 +101,7 @@ pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Re
         stores = open_stores(&settings, &env) => stores?,
         () = signals.next() => bail!("stopped while waiting for the stores"),
     };
-    let address = advertised(&settings, kafka_at);
+    let address = advertised(&settings, kafka_at, http_at);
     let broker = derived(broker, &settings, kafka_at, &address);
     let agent = begin(
         &settings,
@@ -110,7 +120,8 @@ pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Re
     let connections = tokio::spawn(sh_kafka::serve(kafka, door, stopping));
     let mut background = jobs::spawn(&env, &agent, &stores);
     agent::change_own_row(&agent.control, agent.me, PATIENCE, |row| row.serving = true).await?;
-    ready.send_replace(http::State::Ready(agent.node.clone()));
+    let peers = PeersDoor::new(agent.node.clone(), agent.pass.clone());
+    ready.send_replace(http::State::Ready(agent.node.clone(), peers));
     let shown = format!("{}:{}", address.host, address.port);
     println!(
         "{}",
@@ -165,16 +176,33 @@ async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     })
 }
 
-fn advertised(settings: &Settings, bound: SocketAddr) -> Address {
+fn advertised(settings: &Settings, kafka_at: SocketAddr, http_at: SocketAddr) -> Address {
     let (host, port) = settings
         .kafka_advertised
         .clone()
-        .unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+        .unwrap_or_else(|| (kafka_at.ip().to_string(), kafka_at.port()));
     Address {
+        http: reached_at(settings.http_advertised.as_ref(), http_at, &host),
         host,
         port,
         zone: settings.zone.clone(),
-        http: None,
+    }
+}
+
+/// Where other agents reach the HTTP listener: as was said; else, if it listens on all addresses, at the host that Kafka clients
+/// are told; else where it listens, unless that is loopback and clients are told of another host.
+fn reached_at(said: Option<&(String, u16)>, http: SocketAddr, kafka: &str) -> Option<String> {
+    let joined = |host: &str, port: u16| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    let kafka_is_loopback =
+        kafka == "localhost" || kafka.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    match said {
+        Some((host, port)) => Some(joined(host, *port)),
+        None if http.ip().is_unspecified() => Some(joined(kafka, http.port())),
+        None if http.ip().is_loopback() && !kafka_is_loopback => None,
+        None => Some(http.to_string()),
     }
 }
 
@@ -274,8 +302,14 @@ pub async fn begin(
         read,
         me,
     );
-    let commits = lane(stores, env, me, COMMIT_LANE, &reader);
-    let control = lane(stores, env, me, CONTROL_LANE, &reader);
+    let candidate = PeerSecret::of(os::secret());
+    let secret = peers::shared_secret(&stores.boot, candidate).await?;
+    let pass = Pass::new(secret, &stores.cluster);
+    let link = Arc::new(HttpLink::new(pass.clone()));
+    let peers = Peers::new(env.clone(), me, address.zone.clone(), link);
+    reader.join(peers.clone());
+    let commits = lane(stores, env, me, COMMIT_LANE, &reader, &peers);
+    let control = lane(stores, env, me, CONTROL_LANE, &reader, &peers);
     let stop = Stop::new();
     let fatal = stop.clone();
     let remember = reader.clone();
@@ -312,15 +346,26 @@ pub async fn begin(
         log,
         reader,
         control,
+        peers,
+        pass,
         stop,
     })
 }
 
-/// A commit lane of this incarnation, whose entries the reader hears of at once.
-fn lane(stores: &Stores, env: &Env, by: Incarnation, lane: u8, reader: &Reader) -> Arc<Lane> {
-    let hear = reader.clone();
-    let lane = Lane::new(stores.store.clone(), env.clone(), LaneId { by, lane }, 0);
-    Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
+/// A commit lane of this incarnation, whose entries the reader hears of at once, and then the other agents.
+fn lane(
+    stores: &Stores,
+    env: &Env,
+    by: Incarnation,
+    lane: u8,
+    reader: &Reader,
+    peers: &Peers,
+) -> Arc<Lane> {
+    let (hear, tell) = (reader.clone(), peers.clone());
+    let lane = Lane::new(stores.store.clone(), env.clone(), LaneId { by, lane }, 0)
+        .on_entry(Arc::new(move |entry| hear.hear(entry)))
+        .on_entry(Arc::new(move |entry| tell.tell(entry)));
+    Arc::new(lane)
 }
 
 fn log_config(settings: &Settings, broker: &BrokerConfig, data: &DataDir) -> LogConfig {
@@ -397,5 +442,29 @@ impl Signals {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_agents_are_told_an_address_that_they_can_reach_or_none() {
+        let told = |said: Option<(&str, u16)>, http: &str, kafka: &str| {
+            let said = said.map(|(host, port)| (host.to_owned(), port));
+            reached_at(said.as_ref(), http.parse().unwrap(), kafka)
+        };
+        let same_machine = told(None, "127.0.0.1:8080", "127.0.0.1");
+        assert_eq!(same_machine.as_deref(), Some("127.0.0.1:8080"));
+        let named = told(None, "[::1]:8080", "localhost");
+        assert_eq!(named.as_deref(), Some("[::1]:8080"));
+        assert_eq!(told(None, "127.0.0.1:8080", "kafka.example.org"), None);
+        let everywhere = told(None, "0.0.0.0:8080", "a.example.org");
+        assert_eq!(everywhere.as_deref(), Some("a.example.org:8080"));
+        let own = told(None, "10.0.0.5:8080", "a.example.org");
+        assert_eq!(own.as_deref(), Some("10.0.0.5:8080"));
+        let said = told(Some(("fd00::1", 81)), "0.0.0.0:8080", "a.example.org");
+        assert_eq!(said.as_deref(), Some("[fd00::1]:81"));
     }
 }

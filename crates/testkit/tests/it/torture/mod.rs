@@ -2,6 +2,7 @@
 mod crash;
 mod frames;
 mod pair;
+mod peers;
 mod stores;
 
 use std::{str::FromStr, sync::Arc, time::Duration};

@@ -16,20 +16,25 @@ use super::{PAUSE, Stage, everybody, kills, told};
 /// A partition of a dead holder is written again after the lease's life, at the latest.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(45);
 
-struct Pair {
-    agents: [Agent; 2],
+pub struct Pair {
+    pub agents: [Agent; 2],
     _minio: Minio,
 }
 
 impl Pair {
-    async fn start(stage: &Stage) -> Result<Pair> {
+    pub async fn start(stage: &Stage) -> Result<Pair> {
+        Pair::start_with(stage, &[]).await
+    }
+    /// With these arguments beside those that make them a pair.
+    pub async fn start_with(stage: &Stage, more: &[String]) -> Result<Pair> {
         let minio = Minio::start(&stage.folder.path().join("minio")).await?;
-        let arguments = [
+        let mut arguments = vec![
             "--bucket".to_owned(),
             minio.url(&minio.address()),
             "--metadata".to_owned(),
             Postgres::of_environment()?.database("pair")?,
         ];
+        arguments.extend_from_slice(more);
         let agent = |name| anyhow::Ok(stage.agent(name, &arguments)?.env(&minio.credentials()));
         let mut agents: [Agent; 2] = [agent("a")?, agent("b")?];
         for agent in &mut agents {
