@@ -35,7 +35,7 @@ pub enum Family {
 
 impl Family {
     /// All families, in the order of their tags.
-    pub const ALL: [Family; 17] = [
+    pub const ALL: [Family; 18] = [
         Family::Object,
         Family::Agent,
         Family::Transaction,
