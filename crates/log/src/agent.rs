@@ -47,6 +47,8 @@ pub const LONE_HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 /// The lane of window commits, and the one of everything else.
 pub const COMMIT_LANE: u8 = 0;
 pub const CONTROL_LANE: u8 = 1;
+/// The lane of changes of consumer groups: many small ones, which nothing else should wait for.
+pub const GROUP_LANE: u8 = 2;
 
 /// Where an agent is reached.
 #[derive(Clone, Debug)]

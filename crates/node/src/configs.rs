@@ -292,7 +292,10 @@ impl Node {
             version: change.version,
         };
         match configs_of(&row) {
-            Ok(configs) => self.0.topics.set_dynamic(own, change.version, configs),
+            Ok(configs) => {
+                self.0.topics.set_dynamic(own, change.version, configs);
+                self.groups().set_broker(&self.broker());
+            }
             Err(e) => {
                 tracing::error!(error = %e, "broker configs were changed, but not to anything readable")
             }

@@ -46,6 +46,8 @@ pub struct NodeParts {
     pub store: Arc<dyn MetaStore>,
     /// The lane of control changes (topics, configs, counters); the log's commits have their own.
     pub control: Arc<Lane>,
+    /// The lane of changes of groups.
+    pub groups: Arc<Lane>,
     pub log: Log,
     pub reader: Reader,
     /// This agent, the broker id that clients know it by.
@@ -68,7 +70,8 @@ struct Inner {
     reader: Reader,
     producer_ids: producers::Block,
     agent: AgentId,
-    topics: TopicTable,
+    topics: Arc<TopicTable>,
+    groups: groups::Groups,
     cluster: cluster::ClusterCache,
     epochs: metadata::KnownEpochs,
     loggers: Loggers,
@@ -76,11 +79,13 @@ struct Inner {
 }
 
 impl Node {
+    /// Must be called inside a tokio runtime: groups have tasks of their own.
     pub fn new(parts: NodeParts) -> Node {
         let NodeParts {
             env,
             store,
             control,
+            groups,
             log,
             reader,
             agent,
@@ -93,7 +98,8 @@ impl Node {
             .with("broker.id", id.as_str())
             .with("node.id", id)
             .with("process.roles", "broker,controller");
-        let topics = TopicTable::new(store.clone(), broker);
+        let topics = Arc::new(TopicTable::new(store.clone(), broker));
+        let groups = groups::Groups::spawn(&env, &store, groups, topics.clone());
         Node(Arc::new(Inner {
             env,
             store,
@@ -103,6 +109,7 @@ impl Node {
             producer_ids: producers::Block::default(),
             agent,
             topics,
+            groups,
             cluster: cluster::ClusterCache::default(),
             epochs: metadata::KnownEpochs::default(),
             loggers,
@@ -145,6 +152,9 @@ impl Node {
     pub fn topics(&self) -> &TopicTable {
         &self.0.topics
     }
+    pub(crate) fn groups(&self) -> &groups::Groups {
+        &self.0.groups
+    }
     /// The broker's configs in force.
     pub fn broker(&self) -> Arc<BrokerConfig> {
         self.0.topics.broker()
@@ -155,6 +165,7 @@ impl Node {
     /// Every own update and every entry of the feed goes in here, in any order.
     pub fn hear(&self, entry: &FeedEntry) {
         self.0.topics.hear(entry);
+        self.0.groups.hear(entry);
         for change in &entry.changes {
             self.hear_config(change);
             if let (Key::Topic(id), None) = (&change.key, &change.value) {

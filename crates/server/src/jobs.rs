@@ -61,6 +61,7 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
         stop.clone(),
     ));
     jobs.spawn(purge(env.clone(), node.clone()));
+    jobs.spawn(expire_offsets(node.clone()));
     jobs.spawn(measure(log.clone()));
     jobs
 }
@@ -156,6 +157,20 @@ async fn purge(env: Env, node: Node) {
         sleep(PURGE_EVERY).await;
         if let Err(error) = node.purge_deleted(env.wall_ms()).await {
             tracing::warn!(%error, "deleted topics could not be purged");
+        }
+    }
+}
+
+/// Drops committed offsets that are too old, and those of topics that are gone.
+async fn expire_offsets(node: Node) {
+    loop {
+        let ms = node.broker().number("offsets.retention.check.interval.ms");
+        sleep(Duration::from_millis(
+            u64::try_from(ms).unwrap_or(0).max(1_000),
+        ))
+        .await;
+        if let Err(error) = node.expire_group_offsets().await {
+            tracing::warn!(%error, "old committed offsets could not be dropped");
         }
     }
 }

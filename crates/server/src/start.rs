@@ -12,7 +12,7 @@ use sh_blob::{BlobSettings, Bucket, Capabilities};
 use sh_kafka::{Door, DoorConfig};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
     cluster::{self, ClusterFile},
     ingest::IngestConfig,
     peers::{self, Pass, PeerSecret, Peers},
@@ -156,6 +156,8 @@ async fn drain(agent: &Agent, connections: tokio::task::JoinHandle<()>) -> anyho
         if let Err(error) = gone.await {
             tracing::warn!(%error, "others will notice only by the missing heartbeat that this agent stopped");
         }
+        // Clients of groups go to their next coordinator at once.
+        agent.node.drain_groups().await;
         // Flushing early answers those who wait; the second flush is for what came meanwhile.
         agent.log.drain().await?;
         let _ = connections.await;
@@ -328,6 +330,7 @@ pub async fn begin(
         env: env.clone(),
         store: stores.store.clone(),
         control: control.clone(),
+        groups: lane(stores, env, me, GROUP_LANE, &reader, &peers),
         agent: me.agent,
         broker,
         log: log.clone(),

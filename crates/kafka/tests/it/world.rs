@@ -26,7 +26,7 @@ use sh_client::Connection;
 use sh_kafka::{Door, DoorConfig, serve};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
 };
 use sh_meta::{Lane, LaneId, MemoryStore, MetaStore};
 use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
@@ -171,7 +171,7 @@ async fn node(
         let lane = Lane::new(store.clone(), env.clone(), id, 0);
         Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
     };
-    let (commits, control) = (lane(COMMIT_LANE), lane(CONTROL_LANE));
+    let (commits, control, groups) = (lane(COMMIT_LANE), lane(CONTROL_LANE), lane(GROUP_LANE));
     agent::change_own_row(&control, me, PATIENCE, |row| row.serving = true)
         .await
         .unwrap();
@@ -191,6 +191,7 @@ async fn node(
         env: env.clone(),
         store,
         control,
+        groups,
         agent: me.agent,
         broker: BrokerConfig::parse(&Default::default()).unwrap(),
         log,

@@ -6,7 +6,7 @@ use std::{
 
 use sh_base::{PartitionIndex, TopicId};
 use sh_coord::{Client, Command, GroupError, Reply, command::OffsetFetch, offsets::OffsetRow};
-use sh_meta::{Key, KeyRange, Row};
+use sh_meta::{Key, KeyRange, MetaStore, Row};
 
 use crate::{Caller, Node, Topic, TopicChoice, topic_table::after};
 
@@ -106,7 +106,7 @@ impl Node {
     ) -> Result<Vec<CommittedTopic>, GroupError> {
         let mut offsets = Offsets::new();
         let range = KeyRange::group_offsets(&caller.org, group);
-        for (key, row) in self.scan_all(range).await? {
+        for (key, row) in scan_all(&**self.store(), range).await? {
             if let Key::GroupOffset(_, _, topic, partition) = key {
                 offsets.extend(offset_of(&row)?.map(|row| ((topic, partition), row)));
             }
@@ -139,7 +139,7 @@ impl Node {
         group: &str,
     ) -> Result<BTreeSet<(TopicId, PartitionIndex)>, GroupError> {
         let range = KeyRange::txn_offsets(&caller.org, group);
-        let rows = self.scan_all(range).await?;
+        let rows = scan_all(&**self.store(), range).await?;
         let partition = |(key, _): (Key, Row)| match key {
             Key::TxnOffset(_, _, _, topic, partition) => Some((topic, partition)),
             _ => None,
@@ -158,24 +158,6 @@ impl Node {
             }
         }
         Ok(offsets)
-    }
-
-    /// All live rows of a range, page by page.
-    pub(super) async fn scan_all(
-        &self,
-        mut range: KeyRange,
-    ) -> Result<Vec<(Key, Row)>, GroupError> {
-        let mut rows = Vec::new();
-        loop {
-            let page = self.store().scan(range.clone(), PAGE, false).await;
-            let page = page.map_err(|e| away(&e))?;
-            let full = page.len() == PAGE;
-            rows.extend(page);
-            match rows.last() {
-                Some((last, _)) if full => range.start = after(last),
-                _ => return Ok(rows),
-            }
-        }
     }
 
     /// The topic of a name that a client wrote; `None` if there is none.
@@ -220,4 +202,22 @@ fn offset_of(row: &Row) -> Result<Option<OffsetRow>, GroupError> {
 pub(super) fn away(error: &dyn std::fmt::Display) -> GroupError {
     tracing::warn!(%error, "the rows of groups cannot be read");
     GroupError::CoordinatorNotAvailable
+}
+
+/// All live rows of a range, page by page.
+pub(super) async fn scan_all(
+    store: &dyn MetaStore,
+    mut range: KeyRange,
+) -> Result<Vec<(Key, Row)>, GroupError> {
+    let mut rows = Vec::new();
+    loop {
+        let page = store.scan(range.clone(), PAGE, false).await;
+        let page = page.map_err(|e| away(&e))?;
+        let full = page.len() == PAGE;
+        rows.extend(page);
+        match rows.last() {
+            Some((last, _)) if full => range.start = after(last),
+            _ => return Ok(rows),
+        }
+    }
 }

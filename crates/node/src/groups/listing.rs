@@ -7,7 +7,7 @@ use sh_meta::{Key, KeyRange};
 
 use super::{
     CoordinatorKind,
-    committed::away,
+    committed::{away, scan_all},
     load::{add_row, now},
 };
 use crate::{Caller, Node};
@@ -49,17 +49,21 @@ impl Node {
             agent.is_some_and(|agent| agent.id == self.agent())
         };
         let stored = self.stored_groups(&caller.org).await?;
-        let listed = stored.into_iter().filter(|(id, _)| ours(id));
-        Ok(listed
-            .filter_map(|(id, rows)| self.listing_of(id, rows))
-            .collect())
+        let stored = stored.into_iter().filter(|(id, _)| ours(id));
+        let stored = stored.filter_map(|(id, rows)| self.listing_of(id, rows));
+        // What is in memory is newer, and was asked for later.
+        let running = self.groups().list(&caller.org).await;
+        let all = stored
+            .chain(running)
+            .map(|group| (group.group_id.clone(), group));
+        Ok(BTreeMap::from_iter(all).into_values().collect())
     }
 
     /// What every group of an org has stored, but for its offsets.
     async fn stored_groups(&self, org: &Org) -> Result<BTreeMap<String, Snapshot>, GroupError> {
         let mut groups: BTreeMap<String, Snapshot> = BTreeMap::new();
         for range in [KeyRange::groups(org), KeyRange::members_of_org(org)] {
-            for (key, row) in self.scan_all(range).await? {
+            for (key, row) in scan_all(&**self.store(), range).await? {
                 if let Key::Group(_, group) | Key::GroupMember(_, group, _) = &key {
                     let snapshot = groups.entry(group.clone()).or_default();
                     add_row(snapshot, &key, &row)?;

@@ -1,10 +1,133 @@
-//! Reading a group's rows.
+//! Taking a group over, and reading its rows.
+//!
+//! A group that has no coordinator row does not exist; it is only looked at, and nothing is written for it: anybody may ask
+//! about any name. A group that has one is taken over first, so that its former coordinator can change nothing any more, and
+//! read then.
+use std::sync::Arc;
+
 use sh_base::Env;
 use sh_coord::{
-    GroupError, Now, Snapshot,
+    GroupError, Now, Snapshot, Topics,
     row::{GroupRow, MemberRow, UnreadableRow},
 };
-use sh_meta::{Key, Row};
+use sh_meta::{Key, KeyRange, MetaStore, Row};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    change::{Fence, Part},
+    committed::{away, scan_all},
+    row::GroupKey,
+    topics::OrgTopics,
+    writer::{Outcome, Writer},
+};
+
+/// Groups that are read at the same time.
+const READS_MAX: usize = 16;
+/// How often a group may be created or deleted by others while it is being taken over.
+const ATTEMPTS: usize = 5;
+
+/// What a group is begun with.
+pub(super) struct Loaded {
+    pub fence: Fence,
+    /// The version of its coordinator row.
+    pub version: u64,
+    pub snapshot: Snapshot,
+    pub topics: Arc<Topics>,
+}
+
+/// What loading takes; shared by all shards.
+pub(super) struct Loader {
+    pub store: Arc<dyn MetaStore>,
+    pub writer: Writer,
+    pub topics: Arc<OrgTopics>,
+    reads: Semaphore,
+}
+
+impl Loader {
+    pub fn new(store: Arc<dyn MetaStore>, writer: Writer, topics: Arc<OrgTopics>) -> Loader {
+        Loader {
+            store,
+            writer,
+            topics,
+            reads: Semaphore::new(READS_MAX),
+        }
+    }
+
+    /// `life` is a number of the caller's that it never gave before; see [`Fence::Absent`].
+    pub async fn load(&self, key: &GroupKey, life: u64) -> Result<Loaded, GroupError> {
+        let topics = self.topics.of(&key.org).await.map_err(|e| away(&e))?;
+        for _ in 0..ATTEMPTS {
+            let row = self.coordinator_row(key).await?;
+            if row.value.is_none() {
+                let version = row.version;
+                return Ok(Loaded {
+                    fence: Fence::Absent {
+                        version,
+                        epoch: life,
+                    },
+                    version,
+                    snapshot: Snapshot::default(),
+                    topics,
+                });
+            }
+            match self.take_over(key).await {
+                Outcome::Stored { fence, version, .. } => {
+                    let snapshot = self.read(key).await?;
+                    metrics::counter!("streamhouse_group_takeovers_total").increment(1);
+                    return Ok(Loaded {
+                        fence,
+                        version,
+                        snapshot,
+                        topics,
+                    });
+                }
+                // It was deleted meanwhile.
+                Outcome::Fenced => {}
+                Outcome::Away => return Err(GroupError::CoordinatorLoadInProgress),
+            }
+        }
+        Err(GroupError::CoordinatorLoadInProgress)
+    }
+
+    async fn coordinator_row(&self, key: &GroupKey) -> Result<Row, GroupError> {
+        let _turn = self.reads.acquire().await;
+        let rows = self
+            .store
+            .get(&[key.coordinator()])
+            .await
+            .map_err(|e| away(&e))?;
+        Ok(rows.into_iter().next().unwrap_or_default())
+    }
+
+    async fn take_over(&self, key: &GroupKey) -> Outcome {
+        let (tell, told) = oneshot::channel();
+        let part = Part {
+            group: key.clone(),
+            fence: Fence::TakeOver,
+            ops: Vec::new(),
+        };
+        let done = |outcome| {
+            // Nobody waits for a group that was given up meanwhile.
+            let _ = tell.send(outcome);
+        };
+        self.writer.store(part, Box::new(done));
+        told.await.unwrap_or(Outcome::Away)
+    }
+
+    async fn read(&self, key: &GroupKey) -> Result<Snapshot, GroupError> {
+        let _turn = self.reads.acquire().await;
+        let mut snapshot = Snapshot::default();
+        let rows = self.store.get(&[key.row()]).await.map_err(|e| away(&e))?;
+        for row in &rows {
+            add_row(&mut snapshot, &key.row(), row)?;
+        }
+        let members = KeyRange::group_members(&key.org, &key.group);
+        for (key, row) in scan_all(&*self.store, members).await? {
+            add_row(&mut snapshot, &key, &row)?;
+        }
+        Ok(snapshot)
+    }
+}
 
 /// The moment, as a machine wants it.
 pub(super) fn now(env: &Env) -> Now {

@@ -1,4 +1,5 @@
 //! Stories of nodes over one memory store: one binary.
 mod configs;
+mod groups;
 mod topics;
 mod world;

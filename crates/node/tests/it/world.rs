@@ -1,17 +1,17 @@
 //! Agents over one memory store and one memory bucket, with a clock that is moved by hand.
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use sh_base::{Clock, Env, ProducerId, Rng, TopicPartition};
+use sh_base::{Clock, Env, Incarnation, ProducerId, Rng, TopicPartition};
 use sh_blob::MemoryBucket;
 use sh_log::{
     BatchRecord, Extent, Head, Log, LogConfig, LogParts, ProducerState, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
 };
 use sh_meta::{
     Cursor, Decision, Family, Key, KeyRange, Lane, LaneId, MemoryStore, MetaStore, Plan, View,
@@ -21,17 +21,22 @@ use sh_node::{
     BrokerConfig, Caller, Loggers, Node, NodeParts,
     topics::{CreatedTopic, NewTopic},
 };
+use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Ambient {
+    /// Moved by hand.
     wall_ms: AtomicI64,
+    /// If set, tokio's time since then counts too.
+    ticking: OnceLock<Instant>,
     drawn: AtomicU64,
 }
 
 impl Clock for Ambient {
     fn wall_ms(&self) -> i64 {
-        self.wall_ms.load(Ordering::Relaxed)
+        let ticked = self.ticking.get().map_or(Duration::ZERO, Instant::elapsed);
+        self.wall_ms.load(Ordering::Relaxed) + ticked.as_millis() as i64
     }
     fn mono(&self) -> Duration {
         Duration::from_millis(self.wall_ms() as u64)
@@ -55,6 +60,7 @@ pub struct World {
 /// One agent.
 pub struct Agent {
     pub node: Node,
+    pub me: Incarnation,
     read: std::sync::Mutex<Cursor>,
 }
 
@@ -62,6 +68,7 @@ impl World {
     pub fn new() -> World {
         let ambient = Ambient {
             wall_ms: AtomicI64::new(1_000_000),
+            ticking: OnceLock::new(),
             drawn: AtomicU64::new(1),
         };
         let ambient = Arc::new(ambient);
@@ -82,6 +89,16 @@ impl World {
             clock: self.ambient.clone(),
             rng: self.ambient.clone(),
         }
+    }
+
+    /// From here on time passes by itself, and leaps to whatever is waited for.
+    pub fn tick(&self) {
+        tokio::time::pause();
+        self.ticking().get_or_init(Instant::now);
+    }
+
+    fn ticking(&self) -> &OnceLock<Instant> {
+        &self.ambient.ticking
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -140,6 +157,7 @@ impl World {
             on_fatal: Arc::new(|why| panic!("{why}")),
         };
         let control = parts.control.clone();
+        let groups = lane(GROUP_LANE);
         let wal = self.wals.path().join(id.0.to_string());
         let log = Log::open(LogConfig::new(wal), parts).await.unwrap();
         let loggers = Loggers::new("INFO", Arc::new(|_: &str, _: &str| {}));
@@ -148,6 +166,7 @@ impl World {
             env,
             store,
             control,
+            groups,
             log,
             reader,
             agent,
@@ -158,6 +177,7 @@ impl World {
         node.load_configs().await.unwrap();
         Agent {
             node,
+            me,
             read: std::sync::Mutex::default(),
         }
     }
@@ -238,6 +258,14 @@ impl Agent {
         };
         let lane = self.node.control();
         lane.update(plan, PATIENCE, decide).await.unwrap();
+    }
+
+    /// Says in its row whether it takes clients, and that it lived at this moment.
+    pub async fn says(&self, serving: bool, heartbeat_ms: i64) {
+        let say = agent::change_own_row(self.node.control(), self.me, PATIENCE, move |row| {
+            (row.serving, row.heartbeat_ms) = (serving, heartbeat_ms);
+        });
+        say.await.unwrap();
     }
 
     /// Creates one topic, which must work.
