@@ -32,6 +32,9 @@ cargo xtask services [COMMAND...]
     (default: prints them and waits for Ctrl-C), and stops them.
 cargo xtask torture [NAME]
     The crash tests at full length: 50 kills, all flights, a hundred thousand mutated frames.
+cargo xtask torture --minutes N
+    One fault after another for N minutes on a folder, and for N minutes on MinIO and Postgres with two agents. As root:
+    the folder lies on a small disk that is filled.
 cargo xtask bars     Measures throughput, latency and idleness on a bucket that takes 100 ms for a PUT.
 cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
 

@@ -1,7 +1,7 @@
 //! `cargo xtask torture` and `cargo xtask bars`: what `cargo xtask test` does in short, at full length; and what is measured.
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     process::{cmd, run},
@@ -17,8 +17,30 @@ const FULL_LENGTH: [(&str, &str); 3] = [
     ("STREAMHOUSE_TEST_FRAMES", "100000"),
 ];
 
-/// The crash tests at full length: about half an hour. `args` go to the test binary (a part of a test's name, say).
+/// The crash tests at full length, about half an hour (`args` go to the test binary: a part of a test's name, say); or, with
+/// `--minutes N`, one fault after another for so long on each kind of store.
 pub fn torture(args: &[String]) -> Result<()> {
+    match args {
+        [flag, minutes] if flag == "--minutes" => {
+            endure(minutes.parse().context("--minutes wants a number")?)
+        }
+        _ => crash_tests(args),
+    }
+}
+
+/// The release build on a folder and SQLite, and as a pair on MinIO and Postgres.
+fn endure(minutes: u64) -> Result<()> {
+    let release = build_release()?;
+    let fleet = Fleet::start(release.join("streamhouse"))?;
+    for place in ["folder", "pair"] {
+        let mut run_one = Command::new(release.join("torture"));
+        run_one.args([place, &minutes.to_string()]);
+        run(run_one.envs(fleet.environment()))?;
+    }
+    Ok(())
+}
+
+fn crash_tests(args: &[String]) -> Result<()> {
     let build = || run(&mut cargo(&["build", "--locked", "-p", "sh-server"]));
     tools::install_all(build)?;
     let fleet = Fleet::start(target_dir()?.join("debug/streamhouse"))?;
@@ -37,18 +59,17 @@ pub fn torture(args: &[String]) -> Result<()> {
 
 /// Throughput, latency and idleness on a bucket that takes 100 ms for a PUT: a report, and an error where a bar is missed.
 pub fn bars() -> Result<()> {
-    let build = || {
-        run(cargo(&["build", "--release", "--locked"]).args([
-            "-p",
-            "sh-server",
-            "-p",
-            "sh-testkit",
-        ]))
-    };
-    tools::install_all(build)?;
-    let release = target_dir()?.join("release");
+    let release = build_release()?;
     let fleet = Fleet::start(release.join("streamhouse"))?;
     run(Command::new(release.join("bars")).envs(fleet.environment()))
+}
+
+/// Builds server and testkit, beside the tools that runs need, and says where they are.
+fn build_release() -> Result<PathBuf> {
+    let packages = ["-p", "sh-server", "-p", "sh-testkit"];
+    let build = || run(cargo(&["build", "--release", "--locked"]).args(packages));
+    tools::install_all(build)?;
+    Ok(target_dir()?.join("release"))
 }
 
 fn cargo(args: &[&str]) -> Command {

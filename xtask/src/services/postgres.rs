@@ -23,23 +23,28 @@ pub struct Postgres {
 }
 
 /// Starts, stops or crashes the server: `$1` is `restart` (the default), `crash` (stops at once, then starts), `stop`,
-/// `start`; `hold` starts it and stops it on SIGTERM. Postgres refuses to run as root.
+/// `start`, `pause` and `resume` (SIGSTOP and SIGCONT for all its processes); `hold` starts it and stops it on SIGTERM. Postgres refuses to run as root.
 const CONTROL: &str = r#"#!/bin/sh
 ctl() {
   set -- '{bin}/pg_ctl' -D '{dir}/data' -l '{dir}/postgres.log' -w -t 60 -s "$@"
   if [ "$(id -u)" = 0 ]; then set -- setpriv --reuid=postgres --regid=postgres --init-groups "$@"; fi
   cd / && "$@" </dev/null >/dev/null
 }
+signal() {
+  server=$(head -1 '{dir}/data/postmaster.pid') && kill -"$1" $server $(ps -o pid= --ppid $server)
+}
 case "${1:-restart}" in
   restart) ctl restart -m fast ;;
   crash) ctl restart -m immediate ;;
   stop) ctl stop -m fast ;;
   start) ctl start ;;
+  pause) signal STOP ;;
+  resume) signal CONT ;;
   hold)
     ctl start || exit 1
     trap 'ctl stop -m immediate; exit 0' TERM
     while :; do sleep 1000 & wait $!; done ;;
-  *) echo "usage: $0 [restart|crash|stop|start]" >&2; exit 2 ;;
+  *) echo "usage: $0 [restart|crash|stop|start|pause|resume]" >&2; exit 2 ;;
 esac
 "#;
 

@@ -152,6 +152,15 @@ impl Agent {
         Ok(self.process.as_ref().context("it does not run")?.id())
     }
 
+    /// Whether it has ended by itself; then it can be started again.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let ended = self.process.is_some() && self.ended()?.is_some();
+        if ended {
+            self.process = None;
+        }
+        Ok(ended)
+    }
+
     fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let process = self.process.as_mut().context("it does not run")?;
         Ok(process.try_wait()?)

@@ -8,6 +8,8 @@
 pub mod agent;
 pub mod chance;
 pub mod check;
+pub mod disk;
+pub mod endurance;
 pub mod flights;
 pub mod frames;
 pub mod history;

@@ -53,7 +53,7 @@ impl Postgres {
         Ok(format!("{server}/{name}"))
     }
 
-    /// `restart` (clean), `crash` (stops at once, then starts), `stop` or `start`.
+    /// `restart` (clean), `crash` (stops at once, then starts), `stop` or `start`, `pause` or `resume`.
     pub async fn control(&self, what: &'static str) -> Result<()> {
         let control = self.control.clone();
         tokio::task::spawn_blocking(move || run(Command::new(control).arg(what))).await?

@@ -8,13 +8,13 @@ mod stores;
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::Result;
+pub use sh_testkit::torture::endurance::everybody;
 use sh_testkit::torture::{
     agent::Agent,
     chance::Chance,
     flights::{self, Flight},
-    scene::{Cast, Verdict},
+    scene::Verdict,
     services::binary,
-    writer::Kind,
 };
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -61,24 +61,6 @@ fn number<T: FromStr>(variable: &str, default: T) -> T {
 /// How many kills: few in every change's run, 50 when somebody asks.
 fn kills(default: usize) -> usize {
     number("STREAMHOUSE_TEST_KILLS", default)
-}
-
-/// Every kind of producer: on topics of their own, where leases live long, and all on one.
-fn everybody() -> [Cast; 3] {
-    [
-        Cast {
-            topic: "durable",
-            writers: vec![Kind::Idempotent, Kind::Durable],
-        },
-        Cast {
-            topic: "leader",
-            writers: vec![Kind::Leader],
-        },
-        Cast {
-            topic: "mixed",
-            writers: vec![Kind::Idempotent, Kind::Mixed, Kind::Leader],
-        },
-    ]
 }
 
 /// A pause between requests that leaves the servers some processor time.
