@@ -1,7 +1,9 @@
 //! Look-ups by time and epoch (ListOffsets, OffsetForLeaderEpoch), and what describes a partition. All from the store.
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sh_base::{
-    ErrorCode, Failure, Offset, ProducerId, TopicPartition,
+    ErrorCode, Failure, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition,
     batch::{Batch, BatchHeader, HEADER_BYTES, NO_TIMESTAMP, TimestampType},
 };
 use sh_meta::{Key, KeyRange};
@@ -120,13 +122,36 @@ impl Reader {
 
     /// Bytes of all batches in the log (DescribeLogDirs).
     pub async fn size_bytes(&self, partition: TopicPartition) -> Result<u64, Failure> {
-        let mut size = 0;
-        let mut pages = Pages::new(self.inner(), partition, Offset::MIN, Offset::MAX);
-        while let Some(page) = pages.next().await? {
-            let places = page.iter().filter_map(|(_, e)| e.place);
-            size += places.map(|p| u64::from(p.len)).sum::<u64>();
+        let range = KeyRange::extents(partition, Offset::MIN, Offset::MAX);
+        let sizes = self.sizes(range).await?;
+        Ok(sizes.get(&partition.partition).copied().unwrap_or(0))
+    }
+
+    /// The same for all partitions of a topic that hold any, in one scan.
+    pub async fn sizes_bytes(
+        &self,
+        topic: TopicId,
+    ) -> Result<HashMap<PartitionIndex, u64>, Failure> {
+        self.sizes(KeyRange::extents_of_topic(topic)).await
+    }
+
+    async fn sizes(&self, mut range: KeyRange) -> Result<HashMap<PartitionIndex, u64>, Failure> {
+        let mut sizes = HashMap::new();
+        loop {
+            let rows = self.inner().store.scan(range.clone(), PAGE, false).await;
+            let rows = rows.map_err(unavailable)?;
+            for (key, row) in &rows {
+                if let (Key::Extent(tp, _), Some(value)) = (key, &row.value) {
+                    let place = Extent::decode(value).map_err(malformed)?.place;
+                    let size = sizes.entry(tp.partition).or_default();
+                    *size += place.map_or(0, |p| u64::from(p.len));
+                }
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == PAGE => range.start = after(last),
+                _ => return Ok(sizes),
+            }
         }
-        Ok(size)
     }
 }
 

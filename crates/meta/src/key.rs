@@ -275,6 +275,17 @@ impl KeyRange {
         prefix.push(0);
         KeyRange::prefix(prefix)
     }
+    /// The extents of all partitions of a topic, by partition and base offset.
+    pub fn extents_of_topic(topic: TopicId) -> KeyRange {
+        KeyRange::of_topic(Family::Extent, topic)
+    }
+    /// The heads of all partitions of a topic, by partition.
+    pub fn heads_of_topic(topic: TopicId) -> KeyRange {
+        KeyRange::of_topic(Family::Head, topic)
+    }
+    fn of_topic(family: Family, topic: TopicId) -> KeyRange {
+        KeyRange::prefix([&[family as u8], &topic.0.as_bytes()[..]].concat())
+    }
     /// What one partition knows of its producers.
     pub fn producers(tp: TopicPartition) -> KeyRange {
         let mut prefix = vec![Family::Producer as u8];

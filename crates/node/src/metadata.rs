@@ -1,14 +1,16 @@
 //! What clients are told of topics (KIP-4, KIP-516), and their creation on first use.
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sh_base::{ErrorCode, Failure, TopicId, TopicName, limits::UPDATE_EXTENTS_MAX};
 use sh_log::Head;
-use sh_meta::Key;
+use sh_meta::{Key, KeyRange};
 
 use crate::{
     Caller, Node, Operation, Resource, Topic, TopicChoice,
     control::{damaged, storage},
+    topic_table::after,
     topics::{NewTopic, is_internal, legal_name},
 };
 
@@ -113,7 +115,20 @@ impl Node {
         Ok(topics.into_iter().zip(epochs).map(view).collect())
     }
 
+    /// Small topics together, row by row; of a large topic all rows that there are, in order.
     async fn read_epochs(&self, topics: &[Arc<Topic>]) -> Result<Vec<Vec<i32>>, Failure> {
+        let mut epochs: Vec<Vec<i32>> = Vec::with_capacity(topics.len());
+        for run in topics.chunk_by(|a, b| is_small(a) && is_small(b)) {
+            match run {
+                [large] if !is_small(large) => epochs.push(self.scan_epochs(large).await?),
+                small => epochs.extend(self.get_epochs(small).await?),
+            }
+        }
+        self.0.epochs.remember(topics, &epochs);
+        Ok(epochs)
+    }
+
+    async fn get_epochs(&self, topics: &[Arc<Topic>]) -> Result<Vec<Vec<i32>>, Failure> {
         let heads = |t: &Arc<Topic>| {
             let topic = t.clone();
             (0..t.partitions).map(move |p| Key::Head(topic.partition(p)))
@@ -122,16 +137,46 @@ impl Node {
         let mut epochs = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(UPDATE_EXTENTS_MAX) {
             for row in self.store().get(chunk).await.map_err(storage)? {
-                let head = Head::of(row.value.as_ref()).map_err(|e| damaged("head row", e))?;
-                epochs.push(head.leader_epoch);
+                epochs.push(epoch_of(row.value.as_ref())?);
             }
         }
         let mut epochs = epochs.into_iter();
         let of_topic = |t: &Arc<Topic>| epochs.by_ref().take(t.partitions as usize).collect();
-        let epochs: Vec<Vec<i32>> = topics.iter().map(of_topic).collect();
-        self.0.epochs.remember(topics, &epochs);
-        Ok(epochs)
+        Ok(topics.iter().map(of_topic).collect())
     }
+
+    /// Of all partitions of a topic; a partition without a head has the epoch of an empty one.
+    async fn scan_epochs(&self, topic: &Topic) -> Result<Vec<i32>, Failure> {
+        let mut epochs = vec![epoch_of(None)?; topic.partitions as usize];
+        let mut range = KeyRange::heads_of_topic(topic.id);
+        loop {
+            let page = self.store().scan(range.clone(), UPDATE_EXTENTS_MAX, false);
+            let page = page.await.map_err(storage)?;
+            for (key, row) in &page {
+                if let Key::Head(tp) = key
+                    && let Some(epoch) = epochs.get_mut(tp.partition as usize)
+                {
+                    *epoch = epoch_of(row.value.as_ref())?;
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == UPDATE_EXTENTS_MAX => range.start = after(last),
+                _ => return Ok(epochs),
+            }
+        }
+    }
+}
+
+/// Topics of more partitions are scanned.
+const SMALL_PARTITIONS: i32 = 64;
+
+fn is_small(topic: &Topic) -> bool {
+    topic.partitions <= SMALL_PARTITIONS
+}
+
+fn epoch_of(head: Option<&Bytes>) -> Result<i32, Failure> {
+    let head = Head::of(head).map_err(|e| damaged("head row", e))?;
+    Ok(head.leader_epoch)
 }
 
 /// The leader epochs that were read last.

@@ -106,6 +106,11 @@ async fn many_extents_are_searched_page_by_page() {
     );
     let size = batch(0, &["v"]).bytes().len() as u64;
     assert_eq!(agent.reader.size_bytes(tp).await, Ok(2_100 * size));
+    let other = partition(tp.partition + 1);
+    agent.write(&[(other, vec![batch(1, &["v"])])]).await;
+    let sizes = agent.reader.sizes_bytes(tp.topic).await.unwrap();
+    assert_eq!(sizes[&tp.partition], 2_100 * size);
+    assert_eq!(sizes.len(), 2, "{sizes:?}");
 }
 
 #[tokio::test]

@@ -38,6 +38,25 @@ async fn a_topic_is_two_rows_however_many_partitions_it_has() {
 }
 
 #[tokio::test]
+async fn large_and_small_topics_show_the_epoch_of_each_partition_in_the_order_asked() {
+    let world = World::new();
+    let agent = world.agent(&[]).await;
+    let mut choices = Vec::new();
+    for (name, partitions) in [("s1", 2), ("large", 100), ("s2", 1), ("s3", 3)] {
+        let created = agent.create(topic(name, partitions)).await;
+        let last = TopicPartition::new(created.id, partitions - 1);
+        agent.raise_epoch(last, partitions).await;
+        choices.push(named(name));
+    }
+    let views = agent.node.view_topics(&caller(), &choices, false).await;
+    for (view, partitions) in views.into_iter().zip([2, 100, 1, 3]) {
+        let mut epochs = vec![0; partitions - 1];
+        epochs.push(partitions as i32);
+        assert_eq!(view.unwrap().leader_epochs, epochs);
+    }
+}
+
+#[tokio::test]
 async fn another_agent_finds_a_topic_before_it_has_heard_of_it() {
     let world = World::new();
     let (a, b) = (world.agent(&[]).await, world.agent(&[]).await);

@@ -268,6 +268,30 @@ impl Agent {
         say.await.unwrap();
     }
 
+    /// Gives a partition a leader epoch.
+    pub async fn raise_epoch(&self, tp: TopicPartition, leader_epoch: i32) {
+        let head = Head {
+            leader_epoch,
+            ..Head::default()
+        };
+        let key = Key::Head(tp);
+        let plan = Plan {
+            locks: vec![key.clone()],
+            ..Plan::default()
+        };
+        let write = Write {
+            key,
+            value: Some(head.encode()),
+            version: None,
+        };
+        let decide = move |_: &View| Decision {
+            writes: vec![write.clone()],
+            ..Decision::default()
+        };
+        let lane = self.node.control();
+        lane.update(plan, PATIENCE, decide).await.unwrap();
+    }
+
     /// Creates one topic, which must work.
     pub async fn create(&self, topic: NewTopic) -> CreatedTopic {
         let mut created = self.node.create_topics(&caller(), vec![topic], false).await;
