@@ -124,6 +124,8 @@ pub struct Transaction {
     pub transactional_id: String,
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
+    /// TxnOffsetCommit 5 on (KIP-890): the commit itself adds the group to the transaction. Else AddOffsetsToTxn has.
+    pub adds_group: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

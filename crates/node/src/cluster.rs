@@ -2,9 +2,10 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sh_base::{AgentId, Failure, TopicPartition, rendezvous};
+use sh_base::{AgentId, ErrorCode, Failure, TopicPartition, rendezvous};
 use sh_log::{agent::AgentRow, cluster::ClusterRow};
 use sh_meta::{Family, Key, KeyRange};
+use tokio::time::timeout;
 
 use crate::{
     Node,
@@ -26,6 +27,8 @@ pub struct Agent {
 
 /// How long a list of agents is believed before the store is asked again.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// How long one caller waits for a newer list before it goes on with the old one.
+const READING_MAX: Duration = Duration::from_secs(2);
 
 /// The cluster as clients are told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +41,27 @@ pub struct Cluster {
 
 /// The newest cluster that was read, and when (monotonic).
 #[derive(Default)]
-pub struct ClusterCache(Mutex<Option<(Duration, Arc<Cluster>)>>);
+pub struct ClusterCache {
+    newest: Mutex<Option<(Duration, Arc<Cluster>)>>,
+    /// Held by who reads it anew. The others go on with the old one meanwhile: heartbeats of groups need no metadata store,
+    /// and must not seem to stop when it is away.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl ClusterCache {
+    fn known(&self) -> Option<Arc<Cluster>> {
+        let newest = self.newest.lock();
+        newest.as_ref().map(|(_, cluster)| cluster.clone())
+    }
+
+    fn fresh(&self, now: Duration) -> Option<Arc<Cluster>> {
+        let newest = self.newest.lock();
+        let fresh = newest
+            .as_ref()
+            .filter(|(read, _)| now.saturating_sub(*read) < BELIEVED);
+        fresh.map(|(_, cluster)| cluster.clone())
+    }
+}
 
 impl Cluster {
     /// Who stands for the controller: the lowest id. Every agent takes every request.
@@ -90,20 +113,28 @@ fn weight(tp: TopicPartition, agent: AgentId) -> u64 {
 impl Node {
     /// The cluster, at most a second old; older only while the store is away. It has an agent always, once this one has registered.
     pub async fn cluster(&self) -> Result<Arc<Cluster>, Failure> {
-        let now = self.env().mono();
-        let known = self.0.cluster.0.lock().clone();
-        if let Some((read, cluster)) = &known
-            && now.saturating_sub(*read) < BELIEVED
-        {
-            return Ok(cluster.clone());
+        let cache = &self.0.cluster;
+        if let Some(cluster) = cache.fresh(self.env().mono()) {
+            return Ok(cluster);
         }
-        match (self.read_cluster().await, known) {
+        let _reading = match (cache.reading.try_lock(), cache.known()) {
+            (Ok(reading), _) => reading,
+            (Err(_), Some(old)) => return Ok(old),
+            (Err(_), None) => cache.reading.lock().await,
+        };
+        let now = self.env().mono();
+        if let Some(cluster) = cache.fresh(now) {
+            return Ok(cluster);
+        }
+        let away = || Failure::new(ErrorCode::StorageUnavailable, "the metadata store is slow");
+        let read = timeout(READING_MAX, self.read_cluster()).await;
+        match (read.unwrap_or_else(|_| Err(away())), cache.known()) {
             (Ok(cluster), _) => {
                 let cluster = Arc::new(cluster);
-                *self.0.cluster.0.lock() = Some((now, cluster.clone()));
+                *cache.newest.lock() = Some((now, cluster.clone()));
                 Ok(cluster)
             }
-            (Err(e), Some((_, old))) => {
+            (Err(e), Some(old)) => {
                 tracing::warn!(error = %e, "the list of agents could not be read; going on with an older one");
                 Ok(old)
             }

@@ -168,6 +168,7 @@ fn a_commit_that_its_transaction_refuses_is_refused_alone() {
         transactional_id: "tx".into(),
         producer_id: ProducerId(1),
         producer_epoch: 0 as ProducerEpoch,
+        adds_group: false,
     };
     let bad = d.send(Command::OffsetCommit(OffsetCommit {
         transaction: Some(transaction),

@@ -1,9 +1,9 @@
 //! What one update does to the rows of groups: pure functions.
 //!
 //! **Every change of a group locks its coordinator row, checks that it names this agent and this coordinator epoch, and writes
-//! it.** So a former coordinator changes nothing ([`Draft::own`]), and the row covers all other rows of the group, which take
+//! it.** So a former coordinator changes nothing ([`own`]), and the row covers all other rows of the group, which take
 //! its new version. Many groups share one update; what is refused of one does not touch the others.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,21 @@ impl Op {
             _ => 1,
         }
     }
+    /// What it looks through.
+    fn scans(&self, group: &GroupKey) -> Vec<(KeyRange, usize)> {
+        let GroupKey { org, group } = group;
+        match self {
+            Op::RemoveOffsets => vec![
+                (KeyRange::group_offsets(org, group), REMOVED_MAX),
+                (KeyRange::txn_offsets(org, group), REMOVED_MAX),
+            ],
+            Op::Pending { transaction, .. } => {
+                let range = KeyRange::txn_offsets_of(org, group, transaction.producer_id);
+                vec![(range, transaction::PENDING_MAX + 1)]
+            }
+            _ => Vec::new(),
+        }
+    }
     /// About how much it writes.
     pub fn bytes(&self) -> usize {
         match self {
@@ -103,22 +118,16 @@ pub(super) enum Verdict {
 pub(super) fn plan(parts: &[Part]) -> Plan {
     let mut plan = Plan::default();
     for part in parts {
-        let GroupKey { org, group } = &part.group;
         plan.locks.push(part.group.coordinator());
         for op in &part.ops {
+            plan.scans.extend(op.scans(&part.group));
             match op {
-                Op::Put(..) | Op::Release => {}
                 Op::Remove(key) | Op::RemoveIf(key, _) => plan.reads.push(key.clone()),
                 Op::Pending { transaction, .. } => {
-                    plan.locks.push(transaction::key(org, transaction))
+                    plan.locks
+                        .push(transaction::key(&part.group.org, transaction));
                 }
-                Op::RemoveOffsets => plan.scans.extend(
-                    [
-                        KeyRange::group_offsets(org, group),
-                        KeyRange::txn_offsets(org, group),
-                    ]
-                    .map(|range| (range, REMOVED_MAX)),
-                ),
+                Op::Put(..) | Op::RemoveOffsets | Op::Release => {}
             }
         }
     }
@@ -136,9 +145,9 @@ pub(super) fn decide(parts: &[Part], me: Incarnation, view: &View) -> Decision {
     let mut scans = view.scans.iter();
     let mut verdicts = Vec::with_capacity(parts.len());
     for part in parts {
-        let removals = part.ops.iter().filter(|op| **op == Op::RemoveOffsets);
-        let scanned: Vec<&Vec<(Key, Row)>> = scans.by_ref().take(2 * removals.count()).collect();
-        verdicts.push(draft.part(part, me, &scanned));
+        let count = part.ops.iter().map(|op| op.scans(&part.group).len()).sum();
+        let mut scanned = scans.by_ref().take(count).collect::<Vec<_>>().into_iter();
+        verdicts.push(draft.part(part, me, &mut scanned));
     }
     let writes = draft.writes.into_iter();
     Decision {
@@ -170,6 +179,14 @@ pub(super) fn codes(refused: Vec<(RequestId, usize)>) -> Vec<(RequestId, GroupEr
     refused.into_iter().map(read).collect()
 }
 
+fn place(code: GroupError) -> usize {
+    let place = GroupError::ALL.iter().position(|c| *c == code);
+    place.unwrap_or(GroupError::ALL.len())
+}
+
+/// What one range held.
+type Scanned = Vec<(Key, Row)>;
+
 /// The writes of an update as they come together. A row that is written twice counts as it was written last.
 struct Draft<'a> {
     view: &'a View,
@@ -177,34 +194,48 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn part(&mut self, part: &Part, me: Incarnation, scanned: &[&Vec<(Key, Row)>]) -> Verdict {
+    fn part(
+        &mut self,
+        part: &Part,
+        me: Incarnation,
+        scanned: &mut dyn Iterator<Item = &Scanned>,
+    ) -> Verdict {
         let key = part.group.coordinator();
-        let Some(epoch) = own(self.view.row(&key), part.fence, me) else {
+        let version = self.view.row(&key).version;
+        // SUBTLE: an earlier part of this update may have had the group; then the row is as that part left it.
+        let Some(epoch) = own(self.value(&key), version, part.fence, me) else {
             return Verdict::Fenced;
         };
-        let version = self.view.row(&key).version + 1;
-        self.writes.insert(
-            key.clone(),
-            (Some(CoordinatorRow::new(me, epoch).encode()), None),
-        );
-        let (mut done, mut refused, mut scanned) = (0, Vec::new(), scanned.chunks(2));
+        let version = version + 1;
+        let owner = CoordinatorRow::new(me, epoch).encode();
+        self.writes.insert(key.clone(), (Some(owner), None));
+        let (mut done, mut refused) = (0, Vec::new());
         for op in &part.ops {
-            let complete = match op {
+            let scanned = scanned.take(op.scans(&part.group).len());
+            let scanned: Vec<&Key> = scanned.flatten().map(|(key, _)| key).collect();
+            match op {
+                Op::Put(key, value) => self.write(key, Some(value.clone()), version),
+                Op::Remove(key) if self.value(key).is_none() => {}
+                Op::Remove(key) => self.write(key, None, version),
+                Op::RemoveIf(key, seen) if !self.is_still(key, seen) => {}
+                Op::RemoveIf(key, _) => self.write(key, None, version),
+                Op::Pending {
+                    request,
+                    transaction,
+                    rows,
+                } => {
+                    let put = self.pending(&part.group, transaction, rows, &scanned, version);
+                    refused.extend(put.err().map(|code| (*request, place(code))));
+                }
                 Op::RemoveOffsets => {
-                    let scanned = scanned.next().unwrap_or_default();
-                    self.remove_all(&part.group, scanned, version)
+                    self.remove_offsets(&part.group, &scanned, version);
+                    if scanned.len() >= REMOVED_MAX {
+                        break;
+                    }
                 }
                 Op::Release => {
                     self.writes.insert(key.clone(), (None, None));
-                    true
                 }
-                op => {
-                    refused.extend(self.op(&part.group, op, version));
-                    true
-                }
-            };
-            if !complete {
-                break;
             }
             done += 1;
         }
@@ -216,48 +247,43 @@ impl Draft<'_> {
         }
     }
 
-    /// Does one step; the answer is a commit that was refused.
-    fn op(&mut self, group: &GroupKey, op: &Op, version: u64) -> Option<(RequestId, usize)> {
-        match op {
-            Op::Put(key, value) => self.write(key, Some(value.clone()), version),
-            Op::Remove(key) if self.value(key).is_some() => self.write(key, None, version),
-            Op::RemoveIf(key, seen) if self.is_still(key, seen) => self.write(key, None, version),
-            Op::Pending {
-                request,
-                transaction,
-                rows,
-            } => {
-                let key = transaction::key(&group.org, transaction);
-                let checked = transaction::check(self.value(&key), transaction, &group.group);
-                match checked {
-                    Err(code) => {
-                        let place = GroupError::ALL.iter().position(|c| *c == code);
-                        return Some((*request, place.unwrap_or_default()));
-                    }
-                    Ok(changed) => {
-                        if let Some(row) = changed {
-                            self.writes.insert(key, (Some(row), None));
-                        }
-                        rows.iter()
-                            .for_each(|(key, row)| self.write(key, Some(row.clone()), version));
-                    }
-                }
-            }
-            _ => {}
+    /// Offsets of a transaction, if it is open and holds no more than its end can write in one update.
+    fn pending(
+        &mut self,
+        group: &GroupKey,
+        transaction: &Transaction,
+        rows: &[(Key, Bytes)],
+        scanned: &[&Key],
+        version: u64,
+    ) -> Result<(), GroupError> {
+        let key = transaction::key(&group.org, transaction);
+        let changed = transaction::check(self.value(&key), transaction, &group.group)?;
+        let range = KeyRange::txn_offsets_of(&group.org, &group.group, transaction.producer_id);
+        let fresh = self
+            .writes
+            .keys()
+            .filter(|key| range.contains(&key.encode()));
+        let held = fresh.chain(scanned.iter().copied());
+        let held: BTreeSet<&Key> = held.chain(rows.iter().map(|(key, _)| key)).collect();
+        if held.len() > transaction::PENDING_MAX {
+            return Err(GroupError::TransactionAbortable);
         }
-        None
+        if let Some(row) = changed {
+            self.writes.insert(key, (Some(row), None));
+        }
+        for (key, row) in rows {
+            self.write(key, Some(row.clone()), version);
+        }
+        Ok(())
     }
 
-    /// False: there are more than one update should remove.
-    fn remove_all(&mut self, group: &GroupKey, scanned: &[&Vec<(Key, Row)>], version: u64) -> bool {
+    fn remove_offsets(&mut self, group: &GroupKey, scanned: &[&Key], version: u64) {
         // What this very update has put is not among the scanned.
         let fresh = self.writes.keys().filter(|key| is_offset_of(key, group));
         let fresh: Vec<Key> = fresh.cloned().collect();
-        let stored = scanned.iter().copied().flatten().map(|(key, _)| key);
-        for key in fresh.iter().chain(stored) {
+        for key in fresh.iter().chain(scanned.iter().copied()) {
             self.write(key, None, version);
         }
-        scanned.iter().all(|rows| rows.len() < REMOVED_MAX)
     }
 
     fn value(&self, key: &Key) -> Option<&Bytes> {
@@ -289,8 +315,8 @@ fn is_offset_of(key: &Key, group: &GroupKey) -> bool {
 }
 
 /// **The fence**: the coordinator epoch in which this agent may change the group; `None`, it may not.
-fn own(row: &Row, fence: Fence, me: Incarnation) -> Option<u64> {
-    let owner = match row.value.as_deref().map(CoordinatorRow::decode) {
+fn own(row: Option<&Bytes>, version: u64, fence: Fence, me: Incarnation) -> Option<u64> {
+    let owner = match row.map(|row| CoordinatorRow::decode(row)) {
         Some(Err(error)) => {
             tracing::error!(%error, "a coordinator row cannot be read");
             return None;
@@ -299,12 +325,189 @@ fn own(row: &Row, fence: Fence, me: Incarnation) -> Option<u64> {
         None => None,
     };
     match (fence, owner) {
-        (Fence::Absent { version, epoch }, None) => (row.version == version).then_some(epoch),
+        (
+            Fence::Absent {
+                version: seen,
+                epoch,
+            },
+            None,
+        ) => (seen == version).then_some(epoch),
         // With `Absent`: asked again, and it had happened.
         (Fence::Absent { epoch, .. } | Fence::Held { epoch }, Some(owner)) => {
             (owner.is_of(me) && owner.coordinator_epoch == epoch).then_some(epoch)
         }
         (Fence::TakeOver, Some(owner)) => Some(owner.coordinator_epoch + 1),
         (Fence::Held { .. } | Fence::TakeOver, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sh_base::{AgentId, Org, TopicId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const ME: Incarnation = Incarnation {
+        agent: AgentId(1),
+        epoch: 4,
+        nonce: 9,
+    };
+    const OTHER: Incarnation = Incarnation {
+        agent: AgentId(2),
+        ..ME
+    };
+
+    fn group(name: &str) -> GroupKey {
+        GroupKey::new(&Org::default(), name)
+    }
+
+    fn offset(name: &str, partition: i32) -> Key {
+        let topic = TopicId(Uuid::from_u128(1));
+        Key::GroupOffset(Org::default(), name.into(), topic, partition)
+    }
+
+    fn owned(name: &str, by: Incarnation, epoch: u64, version: u64) -> (Key, Row) {
+        let value = Some(CoordinatorRow::new(by, epoch).encode());
+        (group(name).coordinator(), Row { value, version })
+    }
+
+    fn view(rows: impl IntoIterator<Item = (Key, Row)>) -> View {
+        View {
+            rows: rows.into_iter().collect(),
+            scans: Vec::new(),
+        }
+    }
+
+    fn part(name: &str, fence: Fence, ops: Vec<Op>) -> Part {
+        let group = group(name);
+        Part { group, fence, ops }
+    }
+
+    fn put(name: &str) -> Op {
+        Op::Put(offset(name, 0), Bytes::from_static(b"{}"))
+    }
+
+    fn decided(parts: &[Part], view: &View) -> (Vec<Verdict>, Vec<Write>) {
+        let decision = decide(parts, ME, view);
+        (verdicts(&decision.reply).unwrap(), decision.writes)
+    }
+
+    fn done(epoch: u64, version: u64, ops: usize) -> Verdict {
+        Verdict::Done {
+            epoch,
+            version,
+            ops,
+            refused: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_the_coordinator_of_this_very_epoch_changes_a_group() {
+        let held = Fence::Held { epoch: 7 };
+        let absent = Fence::Absent {
+            version: 3,
+            epoch: 7,
+        };
+        let tombstone = |version| {
+            let value = None;
+            (group("g").coordinator(), Row { value, version })
+        };
+        let cases = [
+            (held, owned("g", ME, 7, 3), true),
+            (held, owned("g", ME, 8, 3), false),
+            (held, owned("g", OTHER, 7, 3), false),
+            (held, tombstone(3), false),
+            (absent, tombstone(3), true),
+            (absent, tombstone(4), false),
+            (absent, owned("g", ME, 7, 4), true),
+            (absent, owned("g", ME, 8, 4), false),
+            (absent, owned("g", OTHER, 7, 4), false),
+            (Fence::TakeOver, owned("g", OTHER, 7, 4), true),
+            (Fence::TakeOver, tombstone(4), false),
+        ];
+        for (fence, row, allowed) in cases {
+            let parts = [part("g", fence, vec![put("g")])];
+            let (verdicts, writes) = decided(&parts, &view([row.clone()]));
+            assert_eq!(verdicts[0] != Verdict::Fenced, allowed, "{fence:?} {row:?}");
+            assert_eq!(!writes.is_empty(), allowed, "{fence:?} {row:?}");
+        }
+    }
+
+    #[test]
+    fn every_change_writes_the_row_that_covers_it() {
+        let rows = view([owned("g", ME, 7, 41)]);
+        let parts = [part("g", Fence::Held { epoch: 7 }, vec![put("g")])];
+        let (verdicts, writes) = decided(&parts, &rows);
+        assert_eq!(verdicts, [done(7, 42, 1)]);
+        let versions: Vec<_> = writes.into_iter().map(|w| (w.key, w.version)).collect();
+        assert_eq!(
+            versions,
+            [(group("g").coordinator(), None), (offset("g", 0), Some(42))]
+        );
+    }
+
+    #[test]
+    fn one_group_that_is_fenced_does_not_stop_the_others() {
+        let rows = view([owned("a", OTHER, 7, 1), owned("b", ME, 2, 5)]);
+        let parts = [
+            part("a", Fence::Held { epoch: 7 }, vec![put("a")]),
+            part("b", Fence::Held { epoch: 2 }, vec![put("b")]),
+        ];
+        let (verdicts, writes) = decided(&parts, &rows);
+        assert_eq!(verdicts, [Verdict::Fenced, done(2, 6, 1)]);
+        assert!(writes.iter().all(|w| w.key != offset("a", 0)));
+    }
+
+    #[test]
+    fn two_lives_of_a_group_in_one_update_do_not_mix() {
+        let fence = |epoch| Fence::Absent { version: 0, epoch };
+        let parts = [
+            part("g", fence(1), vec![put("g")]),
+            part("g", fence(2), vec![put("g")]),
+        ];
+        let (verdicts, _) = decided(&parts, &view([]));
+        assert_eq!(verdicts, [done(1, 1, 1), Verdict::Fenced]);
+    }
+
+    #[test]
+    fn an_offset_expires_only_if_it_is_still_the_one_that_was_seen() {
+        let row = |offset| OffsetRow {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            committed_ms: 1,
+            expires_ms: None,
+        };
+        let stored = Row {
+            value: Some(row(5).encode()),
+            version: 41,
+        };
+        let rows = view([owned("g", ME, 7, 41), (offset("g", 0), stored)]);
+        for (seen, goes) in [(5, true), (4, false)] {
+            let ops = vec![Op::RemoveIf(offset("g", 0), row(seen))];
+            let (_, writes) = decided(&[part("g", Fence::Held { epoch: 7 }, ops)], &rows);
+            assert_eq!(writes.iter().any(|w| w.key == offset("g", 0)), goes);
+        }
+    }
+
+    #[test]
+    fn more_offsets_than_one_update_removes_are_left_to_the_next() {
+        let rows = |count: i32| {
+            (0..count)
+                .map(|p| (offset("g", p), Row::default()))
+                .collect()
+        };
+        let mut all = view([owned("g", ME, 7, 1)]);
+        let ops = vec![Op::RemoveOffsets, Op::Release];
+        let parts = [part("g", Fence::Held { epoch: 7 }, ops)];
+        all.scans = vec![rows(REMOVED_MAX as i32), Vec::new()];
+        let (verdicts, writes) = decided(&parts, &all);
+        assert_eq!(verdicts, [done(7, 2, 0)]);
+        assert!(writes[0].value.is_some(), "it is still coordinated");
+        all.scans = vec![rows(3), Vec::new()];
+        let (verdicts, writes) = decided(&parts, &all);
+        assert_eq!(verdicts, [done(7, 2, 2)]);
+        assert!(writes.iter().all(|w| w.value.is_none()));
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Groups that are read at the same time.
-const READS_MAX: usize = 16;
+const READS_MAX: usize = 8;
 /// How often a group may be created or deleted by others while it is being taken over.
 const ATTEMPTS: usize = 5;
 

@@ -22,7 +22,7 @@ use super::{
 
 /// A group without members that was not asked for so long is forgotten here; its rows stay.
 const IDLE_MAX: Duration = Duration::from_secs(600);
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// What a shard can be told.
 pub(super) enum Message {
@@ -266,10 +266,13 @@ impl Shard {
 
     fn poll_due(&mut self) {
         let now = now(&self.env);
-        while let Some((at, key)) = self.timeouts.first()
+        while let Some((at, _)) = self.timeouts.first()
             && *at <= now.mono
+            && let Some((_, key)) = self.timeouts.pop_first()
         {
-            let key = key.clone();
+            if let Some(slot) = self.groups.get_mut(&key) {
+                slot.timeout = None;
+            }
             self.with(&key, |ready| ready.poll(now));
         }
         if now.mono >= self.swept + SWEEP_EVERY {

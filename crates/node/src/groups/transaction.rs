@@ -27,7 +27,7 @@ pub(super) fn check(
 }
 
 /// More offsets than one transaction may commit for one group: its end is one update.
-pub const PENDING_MAX: usize = 1_500;
+pub const PENDING_MAX: usize = 2_000;
 
 /// What a transaction that ends holds for one group, and how its end changes that.
 ///
@@ -131,5 +131,107 @@ impl PendingOffsets {
 
     fn committed(&self, (topic, partition): (TopicId, PartitionIndex)) -> Key {
         Key::GroupOffset(self.org.clone(), self.group.clone(), topic, partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sh_meta::Row;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PRODUCER: ProducerId = ProducerId(7);
+
+    fn pending(partitions: &[i32]) -> PendingOffsets {
+        let at = |p: &i32| (TopicId(Uuid::from_u128(1)), *p);
+        PendingOffsets {
+            org: Org::default(),
+            group: "g".into(),
+            producer: PRODUCER,
+            offsets: partitions.iter().map(at).collect(),
+        }
+    }
+
+    fn row(value: &'static str, version: u64) -> Row {
+        Row {
+            value: Some(Bytes::from_static(value.as_bytes())),
+            version,
+        }
+    }
+
+    /// The group as it is stored: its coordinator at version 9, and committed offsets.
+    fn stored(of: &PendingOffsets, committed: &[(usize, Row)]) -> View {
+        let mut view = View::default();
+        view.rows.insert(of.lock(), row("owner", 9));
+        for (place, row) in committed {
+            view.rows
+                .insert(of.committed(of.offsets[*place]), row.clone());
+        }
+        view
+    }
+
+    fn scanned(of: &PendingOffsets) -> Vec<(Key, Row)> {
+        of.offsets
+            .iter()
+            .map(|at| (of.pending(*at), row("pending", 5)))
+            .collect()
+    }
+
+    fn values(writes: Vec<Write>) -> Vec<(Key, Option<Bytes>, Option<u64>)> {
+        writes
+            .into_iter()
+            .map(|w| (w.key, w.value, w.version))
+            .collect()
+    }
+
+    #[test]
+    fn a_commit_makes_pending_offsets_committed_under_the_group_s_row() {
+        let of = pending(&[0]);
+        let at = of.offsets[0];
+        let writes = of.end(&stored(&of, &[]), &scanned(&of), true).unwrap();
+        let value = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        assert_eq!(
+            values(writes),
+            [
+                (of.lock(), value("owner"), None),
+                (of.committed(at), value("pending"), Some(10)),
+                (of.pending(at), None, Some(10)),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_abort_drops_them() {
+        let of = pending(&[0, 1]);
+        let writes = of.end(&stored(&of, &[]), &scanned(&of), false).unwrap();
+        assert!(writes[1..].iter().all(|w| w.value.is_none()));
+        assert_eq!(writes.len(), 3);
+    }
+
+    #[test]
+    fn an_offset_that_was_committed_later_stays() {
+        let of = pending(&[0, 1]);
+        let view = stored(&of, &[(0, row("older", 4)), (1, row("newer", 6))]);
+        let writes = of.end(&view, &scanned(&of), true).unwrap();
+        let written = |place: usize| {
+            let key = of.committed(of.offsets[place]);
+            writes.iter().any(|w| w.key == key)
+        };
+        assert!(written(0) && !written(1));
+    }
+
+    #[test]
+    fn offsets_that_came_meanwhile_are_not_overlooked() {
+        let (read, now) = (pending(&[0]), pending(&[0, 1]));
+        assert_eq!(read.end(&stored(&read, &[]), &scanned(&now), true), None);
+        assert_eq!(now.end(&stored(&now, &[]), &scanned(&read), true), None);
+    }
+
+    #[test]
+    fn a_group_that_was_deleted_has_nothing_to_commit() {
+        let of = pending(&[0]);
+        assert_eq!(of.end(&View::default(), &[], true), Some(Vec::new()));
     }
 }

@@ -2,4 +2,5 @@
 mod configs;
 mod groups;
 mod topics;
+mod troubled;
 mod world;

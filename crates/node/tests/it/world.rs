@@ -23,6 +23,8 @@ use sh_node::{
 };
 use tokio::time::Instant;
 
+use crate::troubled::{Trouble, Troubled};
+
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Ambient {
@@ -52,6 +54,7 @@ impl Rng for Ambient {
 
 pub struct World {
     pub store: MemoryStore,
+    troubled: Troubled,
     bucket: MemoryBucket,
     ambient: Arc<Ambient>,
     wals: tempfile::TempDir,
@@ -76,8 +79,15 @@ impl World {
             clock: ambient.clone(),
             rng: ambient.clone(),
         };
+        let store = MemoryStore::default();
+        let troubled = Troubled {
+            inner: store.clone(),
+            trouble: Arc::default(),
+            asked: Arc::default(),
+        };
         World {
-            store: MemoryStore::default(),
+            store,
+            troubled,
             bucket: MemoryBucket::new(&env),
             ambient,
             wals: tempfile::tempdir().unwrap(),
@@ -101,6 +111,11 @@ impl World {
         &self.ambient.ticking
     }
 
+    /// What is the matter with the metadata store from here on.
+    pub fn trouble(&self, trouble: Trouble) {
+        *self.troubled.trouble.lock() = trouble;
+    }
+
     pub fn now_ms(&self) -> i64 {
         self.ambient.wall_ms()
     }
@@ -118,7 +133,7 @@ impl World {
             .map(|(n, v)| (n.to_string(), v.to_string()))
             .collect();
         let broker = BrokerConfig::parse(&settings).unwrap();
-        let (env, store) = (self.env(), Arc::new(self.store.clone()));
+        let (env, store) = (self.env(), Arc::new(self.troubled.clone()));
         let boot = agent::boot_lane(store.clone(), &env);
         let id = agent::allocate_id(&boot, PATIENCE).await.unwrap();
         let address = Address {

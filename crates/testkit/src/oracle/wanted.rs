@@ -59,6 +59,22 @@ pub const WANTED: &[Wanted] = &[
     Wanted {
         scenario: "describe_broker_configs",
         step: "*",
+        path: "*[group.*].read_only",
+        kafka: "true",
+        ours: "false",
+        reason: "Settings of groups can change while the server runs.",
+    },
+    Wanted {
+        scenario: "describe_broker_configs",
+        step: "*",
+        path: "*[offset*].read_only",
+        kafka: "true",
+        ours: "false",
+        reason: "Settings of committed offsets can change while the server runs.",
+    },
+    Wanted {
+        scenario: "describe_broker_configs",
+        step: "*",
         path: "*[listeners].read_only",
         kafka: "false",
         ours: "true",

@@ -19,7 +19,7 @@ pub async fn successor(world: &World, first: &Agent) -> Agent {
 }
 
 /// A second agent; each takes itself for the only one.
-async fn split_brain(world: &World) -> Agent {
+pub async fn split_brain(world: &World) -> Agent {
     let second = world.agent(&[]).await;
     second.says(true, 0).await;
     world.pass(Duration::from_secs(2));

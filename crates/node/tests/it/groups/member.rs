@@ -195,10 +195,14 @@ pub async fn fetch(
 
 /// The committed offset of partition 0 of topic `t`.
 pub async fn offset_of(agent: &Agent, group: &str) -> Option<i64> {
+    try_offset_of(agent, group).await.unwrap()
+}
+
+pub async fn try_offset_of(agent: &Agent, group: &str) -> Result<Option<i64>, GroupError> {
     let topics = vec![("t".to_owned(), vec![0])];
-    let mut topics = fetch(agent, group, Some(topics)).await.unwrap();
+    let mut topics = fetch(agent, group, Some(topics)).await?;
     let partition = topics.remove(0).partitions.remove(0);
-    partition.committed.unwrap().map(|row| row.offset)
+    Ok(partition.committed?.map(|row| row.offset))
 }
 
 /// A member of KIP-848 that joins.

@@ -2,6 +2,7 @@
 mod coordinators;
 mod member;
 mod offsets;
+mod trouble;
 
 use sh_coord::{Command, GroupError, Reply};
 use sh_node::{
