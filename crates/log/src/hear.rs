@@ -9,7 +9,7 @@ use sh_meta::{Change, FeedEntry, Key, Row};
 
 use crate::{
     codec::Malformed,
-    index::{PartChange, scan::head_of},
+    index::{Heard, PartChange, scan::head_of},
     reader::{HeadChange, Inner, told_next},
     row::{Extent, Head},
 };
@@ -43,7 +43,7 @@ impl Inner {
         }
     }
 
-    fn apply_part(&self, tp: TopicPartition, part: Part, whole: &HashSet<ObjectId>) {
+    fn apply_part(&self, tp: TopicPartition, part: Part, worth: &HashSet<ObjectId>) {
         let Some((version, head)) = part.head else {
             // Extents are covered by their head; who changes them writes it.
             return self.read_anew(&tp);
@@ -52,14 +52,17 @@ impl Inner {
             return self.read_anew(&tp);
         }
         let objects = part.extents.iter().filter_map(|(_, e)| e.as_ref()?.place);
-        let heard = objects
+        let whole = objects
             .map(|place| place.object)
-            .all(|object| whole.contains(&object));
+            .all(|object| worth.contains(&object));
         let change = PartChange {
             version,
             head: head.clone(),
             extents: part.extents,
-            heard: heard.then(|| self.env.mono()),
+            heard: Some(Heard {
+                at: self.env.mono(),
+                whole,
+            }),
         };
         self.index.hear(&tp, change);
         self.waiters.wake(&tp, told_next(&head));

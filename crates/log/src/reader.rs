@@ -53,7 +53,7 @@ impl Default for ReadConfig {
     }
 }
 
-/// What was heard of within this time is the tail: read by many, and soon.
+/// What was heard of within this time is new: read by many, and soon.
 const TAIL_AGE: Duration = Duration::from_secs(5);
 /// Reading ahead is for a few at a time; it must not take the bucket away from those who wait.
 const FETCHES_AHEAD: usize = 4;
@@ -295,8 +295,10 @@ impl Inner {
     pub(crate) fn age(&self, known: &Known) -> Age {
         let now = self.env.mono();
         match known.heard {
-            Some(at) if now.saturating_sub(at) < TAIL_AGE => Age::Tail,
-            _ => Age::History,
+            Some(heard) if now.saturating_sub(heard.at) >= TAIL_AGE => Age::History,
+            Some(heard) if heard.whole => Age::Tail,
+            Some(_) => Age::Part,
+            None => Age::History,
         }
     }
 

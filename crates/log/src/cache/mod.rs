@@ -44,8 +44,10 @@ const TOUCHED_MAX: usize = 4096;
 /// Who asks: the budget is chosen by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Age {
-    /// Just committed; everybody reads it.
+    /// Just committed, and enough of its object is read here to fetch all of it: everybody reads it.
     Tail,
+    /// Just committed, and little of its object is read here.
+    Part,
     /// Somebody catches up.
     History,
 }
@@ -130,13 +132,13 @@ impl ObjectCache {
                 return Ok(pieces);
             }
         } else if self.wants_whole(place) {
-            let loan = self.fetch_whole(place.object, Asker::Here).await?;
+            let loan = self.fetch_whole(place.object, age, Asker::Here).await?;
             if let Some(piece) = loan.slice(&range) {
                 return Ok(vec![piece]);
             }
         }
         // Not worth its whole, or the whole ends early: then these bytes by themselves tell what is wrong.
-        self.blocks(place, range).await
+        self.blocks(place, range, age).await
     }
 
     /// A part of an object for a peer: from memory, or from the bucket, into memory. In pieces, the first of which lies at the
@@ -154,12 +156,33 @@ impl ObjectCache {
         let loan = match part {
             Part::Tail => match self.fetch_tail(object, Asker::Peer).await?.all() {
                 Some(found) => return Ok(found),
-                None => self.fetch_whole(object, Asker::Peer).await?,
+                None => self.fetch_whole(object, Age::Tail, Asker::Peer).await?,
             },
-            Part::Whole => self.fetch_whole(object, Asker::Peer).await?,
-            Part::Bytes(range) => self.fetch_block(object, range, Asker::Peer).await?,
+            Part::Whole => self.fetch_whole(object, Age::History, Asker::Peer).await?,
+            Part::Bytes(range) => {
+                let bytes = self.lend_bytes(object, range.clone()).await?;
+                return Ok((range.start, vec![bytes]));
+            }
         };
         Ok((loan.start, vec![loan.bytes]))
+    }
+
+    /// Several agents that each ask for a little make an object worth its whole, as one that asks for much.
+    async fn lend_bytes(&self, object: ObjectId, range: Range<u64>) -> Result<Bytes, BlobError> {
+        let len = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
+        let place = Place {
+            object,
+            start: range.start,
+            len,
+        };
+        if self.wants_whole(&place) {
+            let loan = self.fetch_whole(object, Age::History, Asker::Peer).await?;
+            if let Some(bytes) = loan.slice(&range) {
+                return Ok(bytes);
+            }
+        }
+        let loan = self.fetch_block(object, range, Age::History, Asker::Peer);
+        Ok(loan.await?.bytes)
     }
 
     /// How far ahead of a sequential reader it is sensible to fetch.
@@ -176,9 +199,14 @@ impl ObjectCache {
         self.tail.get_or_fetch(object, fetch).await
     }
 
-    async fn fetch_whole(&self, object: ObjectId, asker: Asker) -> Result<Loan, BlobError> {
+    async fn fetch_whole(
+        &self,
+        object: ObjectId,
+        age: Age,
+        asker: Asker,
+    ) -> Result<Loan, BlobError> {
         let fetch = async {
-            let loan = self.source.whole(object, Age::History, asker).await?;
+            let loan = self.source.whole(object, age, asker).await?;
             let len = loan.bytes.len();
             if len > self.history.bytes_max() {
                 self.touched.lock().give_up(object);
@@ -197,7 +225,12 @@ impl ObjectCache {
     }
 
     /// The blocks of the extent's own grid that hold the range, cut to it.
-    async fn blocks(&self, place: &Place, range: Range<u64>) -> Result<Vec<Bytes>, BlobError> {
+    async fn blocks(
+        &self,
+        place: &Place,
+        range: Range<u64>,
+        age: Age,
+    ) -> Result<Vec<Bytes>, BlobError> {
         let end = place.start + u64::from(place.len);
         let first = (range.start - place.start) / BLOCK_BYTES;
         let last = (range.end - place.start).div_ceil(BLOCK_BYTES);
@@ -207,7 +240,7 @@ impl ObjectCache {
         });
         let fetches = grid.map(|block| {
             let wanted = range.start.max(block.start)..range.end.min(block.end);
-            self.block(place.object, block, wanted)
+            self.block(place.object, block, wanted, age)
         });
         try_join_all(fetches).await
     }
@@ -217,8 +250,9 @@ impl ObjectCache {
         object: ObjectId,
         block: Range<u64>,
         wanted: Range<u64>,
+        age: Age,
     ) -> Result<Bytes, BlobError> {
-        let loan = self.fetch_block(object, block, Asker::Here).await?;
+        let loan = self.fetch_block(object, block, age, Asker::Here).await?;
         loan.slice(&wanted).ok_or_else(|| {
             BlobError::Definite(format!("the bucket gave too few bytes of {object}"))
         })
@@ -228,6 +262,7 @@ impl ObjectCache {
         &self,
         object: ObjectId,
         block: Range<u64>,
+        age: Age,
         asker: Asker,
     ) -> Result<Loan, BlobError> {
         let id = Block::Part {
@@ -236,7 +271,7 @@ impl ObjectCache {
             end: block.end,
         };
         let fetch = async {
-            let loan = self.source.block(object, block, asker).await?;
+            let loan = self.source.block(object, block, age, asker).await?;
             let len = loan.bytes.len();
             Ok((loan, len))
         };

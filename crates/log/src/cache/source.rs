@@ -33,7 +33,7 @@ impl Source {
     pub async fn whole(&self, id: ObjectId, age: Age, asker: Asker) -> Result<Loan, BlobError> {
         let part = match age {
             Age::Tail => Part::Tail,
-            Age::History => Part::Whole,
+            Age::Part | Age::History => Part::Whole,
         };
         if let Some(loan) = self.borrow(id, part, age, asker).await {
             return Ok(loan);
@@ -48,10 +48,11 @@ impl Source {
         &self,
         id: ObjectId,
         range: Range<u64>,
+        age: Age,
         asker: Asker,
     ) -> Result<Loan, BlobError> {
         let part = Part::Bytes(range.clone());
-        if let Some(loan) = self.borrow(id, part, Age::History, asker).await {
+        if let Some(loan) = self.borrow(id, part, age, asker).await {
             return Ok(loan);
         }
         count("block");

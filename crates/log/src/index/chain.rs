@@ -32,7 +32,7 @@ pub struct PartChange {
     /// By base offset; `None` is an extent that is no more.
     pub extents: Vec<(Offset, Option<Extent>)>,
     /// See [`Known::heard`].
-    pub heard: Option<Duration>,
+    pub heard: Option<Heard>,
 }
 
 /// An extent, and when it was heard of.
@@ -40,9 +40,18 @@ pub struct PartChange {
 pub struct Known {
     pub base: Offset,
     pub extent: Extent,
-    /// On the monotonic clock, where a commit told of it and its whole object is worth fetching; `None` where it was found by
-    /// a scan. What is heard is the tail that everybody reads now; what is looked up is history.
-    pub heard: Option<Duration>,
+    /// Where a commit told of it; `None` where it was found by a scan. What is heard is new, and read by many; what is looked up is
+    /// history.
+    pub heard: Option<Heard>,
+}
+
+/// How a commit told of an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// On the monotonic clock.
+    pub at: Duration,
+    /// Enough of its object is read here to fetch all of it.
+    pub whole: bool,
 }
 
 /// A partition as of one head version: its extents tile `[from, next offset)`.
@@ -260,7 +269,7 @@ impl Snapshot {
     fn append(
         &mut self,
         extents: Vec<(Offset, Option<Extent>)>,
-        heard: Option<Duration>,
+        heard: Option<Heard>,
     ) -> Result<(), Torn> {
         for (base, extent) in extents {
             let Some(extent) = extent.filter(|e| base == self.end() && base < e.end) else {
@@ -276,7 +285,7 @@ impl Snapshot {
     }
 
     /// Removals and replacements: retention, DeleteRecords, merges.
-    fn rewrite(&mut self, extents: Vec<(Offset, Option<Extent>)>, heard: Option<Duration>) {
+    fn rewrite(&mut self, extents: Vec<(Offset, Option<Extent>)>, heard: Option<Heard>) {
         let mut all: BTreeMap<Offset, Known> =
             self.extents.drain(..).map(|k| (k.base, k)).collect();
         for (base, extent) in extents {

@@ -42,7 +42,10 @@ fn change(version: u64, head: Head, extents: Vec<(Offset, Option<Extent>)>) -> P
         version,
         head: Arc::new(head),
         extents,
-        heard: Some(Duration::ZERO),
+        heard: Some(Heard {
+            at: Duration::ZERO,
+            whole: true,
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ use sh_meta::MetaStore;
 
 use crate::row::Head;
 use chain::{Chain, Found};
-pub use chain::{Known, PartChange, Standing};
+pub use chain::{Heard, Known, PartChange, Standing};
 use history::History;
 
 /// What a reader at an offset gets: the head as of one version, and extents from the one that holds the offset on.

@@ -88,21 +88,27 @@ impl Book {
     /// in the memory of the life that wrote it; for the rest it is the first by rendezvous hash, this agent included. Agents
     /// without a zone are one zone.
     pub fn holder(&self, object: ObjectId, age: Age, now: Duration) -> Option<Peer> {
-        let lenders = || {
-            let lends = |k: &&Known| k.peer.zone == self.zone && k.peer.http.is_some();
-            self.peers.values().filter(lends)
-        };
-        if age == Age::Tail && object.by.agent == self.me {
+        let new = age != Age::History;
+        if new && object.by.agent == self.me {
             return None;
         }
-        let writer = lenders().find(|k| age == Age::Tail && k.peer.by == object.by);
-        let first = || {
-            let known = lenders().max_by_key(|k| weight(object, k.peer.by.agent))?;
+        let lends = |k: &&Known| k.peer.zone == self.zone && k.peer.http.is_some();
+        let lenders = || self.peers.values().filter(lends);
+        let writer = lenders().find(|k| new && k.peer.by == object.by);
+        let holder = writer.or_else(|| {
+            let first = lenders().max_by_key(|k| weight(object, k.peer.by.agent))?;
             let own = weight(object, self.me);
-            (own < weight(object, known.peer.by.agent)).then_some(known)
-        };
-        let holder = writer.or_else(first)?;
-        (holder.shunned_until <= now).then(|| holder.peer.clone())
+            (own < weight(object, first.peer.by.agent)).then_some(first)
+        })?;
+        holder.answers(now).then(|| holder.peer.clone())
+    }
+}
+
+impl Known {
+    /// It did not fail lately, nor fall silent: one that stands still would cost every reader its patience.
+    fn answers(&self, now: Duration) -> bool {
+        let silent = self.heard.is_some_and(|at| now.saturating_sub(at) >= FRESH);
+        !silent && self.shunned_until <= now
     }
 }
 
@@ -210,6 +216,9 @@ mod tests {
         book.shun(life(1, 1), Duration::from_secs(1));
         assert!(!asks(&book, Duration::from_secs(5)));
         assert!(asks(&book, Duration::from_secs(6)));
+        book.heard(life(1, 1), Duration::from_secs(6));
+        assert!(asks(&book, Duration::from_secs(8)));
+        assert!(!asks(&book, Duration::from_secs(9)), "it fell silent");
     }
 
     #[test]

@@ -34,8 +34,8 @@ use push::Outboxes;
 
 /// How long one push may take. It is told again by the next one how far the lanes are.
 pub const PUSH_MAX: Duration = Duration::from_secs(1);
-/// How long a loan may take: longer than a bucket's slow answers, as the lender may have to fetch what it lends.
-pub const LOAN_MAX: Duration = Duration::from_secs(2);
+/// How long a loan may take: longer than a bucket's ordinary answers, as the lender may have to fetch what it lends.
+pub const LOAN_MAX: Duration = Duration::from_secs(1);
 
 /// Another agent, as its row says.
 #[derive(Clone, Debug, PartialEq, Eq)]

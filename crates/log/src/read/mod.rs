@@ -297,27 +297,24 @@ impl Inner {
     }
 
     /// The next bytes of history from `next` on.
-    fn ahead(&self, extents: &[Known], next: Offset, out: &Gathered) -> Vec<(Place, Range<u64>)> {
+    fn ahead(&self, extents: &[Known], next: Offset, out: &Gathered) -> Vec<Ahead> {
         let mut room = self.cache.ahead_bytes();
         let mut ranges = Vec::new();
         for known in extents.iter().filter(|k| k.extent.end > next) {
-            let Some(want) = self
-                .want(known)
-                .filter(|w| w.age == Age::History && room > 0)
-            else {
+            let Some(want) = self.want(known).filter(|w| w.age != Age::Tail && room > 0) else {
                 continue;
             };
             let stopped = out.stopped.as_ref().filter(|s| s.place == want.place);
             let from = stopped.map_or(want.range.start, |s| s.range.start);
             let to = want.range.end.min(from + room);
             room -= to - from;
-            ranges.push((want.place, from..to));
+            ranges.push((want.place, from..to, want.age));
         }
         ranges
     }
 
     /// In the background, while there are not too many of these: the next read finds the blocks, or joins their fetch.
-    fn fetch_ahead(self: &Arc<Self>, ranges: Vec<(Place, Range<u64>)>) {
+    fn fetch_ahead(self: &Arc<Self>, ranges: Vec<Ahead>) {
         if ranges.is_empty() {
             return;
         }
@@ -327,20 +324,18 @@ impl Inner {
         let inner = self.clone();
         tokio::spawn(async move {
             let _permit = permit;
-            for (place, range) in ranges {
+            for (place, range, age) in ranges {
                 // Whoever reads it will meet the error, if it lasts.
-                if inner
-                    .cache
-                    .bytes(&place, range, Age::History)
-                    .await
-                    .is_err()
-                {
+                if inner.cache.bytes(&place, range, age).await.is_err() {
                     return;
                 }
             }
         });
     }
 }
+
+/// Bytes that will be read next.
+type Ahead = (Place, Range<u64>, Age);
 
 /// Bytes of an object that are no batch.
 pub(crate) fn damaged(place: &Place, error: BatchError) -> Failure {

@@ -12,18 +12,19 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use parking_lot::Mutex;
-use sh_base::{AgentId, ObjectId};
+use sh_base::{AgentId, ObjectId, TopicPartition};
 use sh_log::{
     Reader,
     agent::AgentRow,
-    peers::{BadNews, Link, Loan, Part, Peer, PeerError, Peers},
+    peers::{BadNews, LOAN_MAX, Link, Loan, Part, Peer, PeerError, Peers},
 };
 use sh_meta::{
-    Cursor, FeedEntry, Identity, Key, KeyRange, MemoryStore, MetaError, MetaStore, Row, Update,
+    Cursor, Decision, FeedEntry, Identity, Key, KeyRange, MemoryStore, MetaError, MetaStore, Plan,
+    Row, Update, View, Write,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{Agent, World, batch, partition, values};
+use crate::world::{Agent, PATIENCE, World, batch, partition, values};
 
 /// Requests between agents of one process, which can go wrong.
 #[derive(Clone, Default)]
@@ -36,6 +37,8 @@ struct Faults {
     dead: Mutex<HashSet<AgentId>>,
     /// Pushes get lost, though their sender hears that all is well.
     loses_news: AtomicBool,
+    /// Agents that take requests and never answer.
+    hung: Mutex<HashSet<AgentId>>,
     /// What is lent is a byte too short.
     cuts_loans: AtomicBool,
     loans: AtomicUsize,
@@ -69,6 +72,9 @@ impl Link for Wire {
     }
     async fn borrow(&self, from: &Peer, object: ObjectId, part: Part) -> Result<Loan, PeerError> {
         let reader = self.reader(from)?;
+        if self.0.hung.lock().contains(&from.by.agent) {
+            std::future::pending::<()>().await;
+        }
         let lent = reader.lend(object, part).await;
         let (start, pieces) = lent.map_err(|e| PeerError::Refused(e.to_string()))?;
         self.0.loans.fetch_add(1, Ordering::Relaxed);
@@ -331,4 +337,88 @@ async fn what_is_no_news_is_refused_and_changes_nothing() {
     echo.extend([0; 13]);
     assert_eq!(hear(&echo), Err(BadNews::OwnEcho));
     assert_eq!(values(&agents[1].read(tp, 0).await.unwrap()), ["0"]);
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_costs_a_reader_its_patience_once() {
+    let world = World::new();
+    let writer = world.agent(99);
+    let tp = partition(0);
+    for _ in 0..20 {
+        writer.write(&[(tp, vec![batch(1, &["v"])])]).await;
+    }
+    let (wire, agents) = company(&world, &[None, None]).await;
+    wire.0.hung.lock().insert(agents[1].me.agent);
+    let begun = Instant::now();
+    assert_eq!(agents[0].read_all(tp, 0).await.len(), 20);
+    let took = begun.elapsed();
+    assert!((LOAN_MAX..2 * LOAN_MAX).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_little_of_a_large_new_object_is_lent_from_its_writers_memory() {
+    let world = World::new();
+    let (wire, agents) = company(&world, &[None, None, None]).await;
+    let tps: Vec<_> = (0..40).map(partition).collect();
+    for reader in &agents[1..] {
+        reader.read(tps[0], 0).await.unwrap();
+        reader.read(tps[1], 0).await.unwrap();
+    }
+    // 4 MiB, of which a twentieth is read elsewhere.
+    let value = "v".repeat(100 * 1024);
+    let run = |tp: &TopicPartition| (*tp, vec![batch(1, &[&value])]);
+    let runs: Vec<_> = tps.iter().map(run).collect();
+    agents[0].write(&runs).await;
+    sleep(Duration::from_millis(100)).await;
+    for reader in &agents[1..] {
+        for tp in &tps[..2] {
+            assert_eq!(values(&reader.read(*tp, 0).await.unwrap()), [&value[..]]);
+        }
+    }
+    assert_eq!((world.bucket.gets(), wire.loans()), (0, 4));
+}
+
+#[tokio::test]
+async fn agents_that_each_read_a_little_of_an_old_object_make_two_small_gets_and_one_whole() {
+    const AGENTS: usize = 8;
+    let world = World::new();
+    let tps: Vec<_> = (0..AGENTS as i32).map(partition).collect();
+    let runs: Vec<_> = tps.iter().map(|tp| (*tp, vec![batch(1, &["v"])])).collect();
+    world.agent(99).write(&runs).await;
+    let (_, agents) = company(&world, &[None; AGENTS]).await;
+    for (agent, tp) in agents.iter().zip(&tps) {
+        assert_eq!(values(&agent.read(*tp, 0).await.unwrap()), ["v"]);
+    }
+    assert_eq!(world.bucket.gets(), 3);
+}
+
+/// What `node` and others listen to: topics, configs and groups are heard of as records are.
+#[tokio::test]
+async fn listeners_hear_of_control_changes_by_the_push_alone() {
+    let (world, blocked, _) = feedless();
+    let (_, agents) = company(&world, &[None, None]).await;
+    let heard: Arc<Mutex<Vec<Key>>> = Arc::default();
+    let ears = heard.clone();
+    agents[1].reader.on_entry(Arc::new(move |entry| {
+        ears.lock()
+            .extend(entry.changes.iter().map(|c| c.key.clone()));
+    }));
+    blocked.store(true, Ordering::Relaxed);
+    let key = Key::Counter("n".into());
+    let write = Write {
+        key: key.clone(),
+        value: Some(Bytes::from_static(b"1")),
+        version: None,
+    };
+    let plan = Plan {
+        locks: vec![key.clone()],
+        ..Plan::default()
+    };
+    let decide = move |_: &View| Decision {
+        writes: vec![write.clone()],
+        ..Decision::default()
+    };
+    agents[0].lane.update(plan, PATIENCE, decide).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(heard.lock()[..], [key]);
 }
