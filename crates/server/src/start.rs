@@ -120,7 +120,7 @@ pub async fn serve(settings: Settings, env: Env, logs: LogControl) -> anyhow::Re
     let connections = tokio::spawn(sh_kafka::serve(kafka, door, stopping));
     let mut background = jobs::spawn(&env, &agent, &stores);
     agent::change_own_row(&agent.control, agent.me, PATIENCE, |row| row.serving = true).await?;
-    let peers = PeersDoor::new(agent.node.clone(), agent.pass.clone());
+    let peers = PeersDoor::new(agent.me.agent, agent.reader.clone(), agent.pass.clone());
     ready.send_replace(http::State::Ready(agent.node.clone(), peers));
     let shown = format!("{}:{}", address.host, address.port);
     println!(

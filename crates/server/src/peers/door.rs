@@ -10,10 +10,12 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use sh_base::ObjectId;
+use sh_base::{AgentId, ObjectId};
 use sh_blob::BlobError;
-use sh_log::peers::{NEWS_BYTES_MAX, NotAdmitted, PUSH_MAX, Part, Pass};
-use sh_node::Node;
+use sh_log::{
+    Reader,
+    peers::{NEWS_BYTES_MAX, NotAdmitted, PUSH_MAX, Part, Pass},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -27,7 +29,8 @@ const LOANS_AT_ONCE: usize = 64;
 /// Lets agents of the same cluster in.
 #[derive(Clone)]
 pub struct PeersDoor {
-    node: Node,
+    me: AgentId,
+    reader: Reader,
     pass: Pass,
     loans: Arc<Semaphore>,
 }
@@ -39,9 +42,10 @@ pub struct Asked {
 }
 
 impl PeersDoor {
-    pub fn new(node: Node, pass: Pass) -> PeersDoor {
+    pub fn new(me: AgentId, reader: Reader, pass: Pass) -> PeersDoor {
         PeersDoor {
-            node,
+            me,
+            reader,
             pass,
             loans: Arc::new(Semaphore::new(LOANS_AT_ONCE)),
         }
@@ -58,7 +62,7 @@ impl PeersDoor {
             Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
             Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
         };
-        match self.node.reader().hear_news(bytes) {
+        match self.reader.hear_news(bytes) {
             Ok(()) => StatusCode::NO_CONTENT.into_response(),
             Err(bad) => {
                 tracing::warn!(error = %bad, "another agent sent news that are none");
@@ -85,7 +89,7 @@ impl PeersDoor {
         let Ok(permit) = self.loans.clone().try_acquire_owned() else {
             return (StatusCode::SERVICE_UNAVAILABLE, "too many loans at once").into_response();
         };
-        match self.node.reader().lend(object, part).await {
+        match self.reader.lend(object, part).await {
             Ok((start, pieces)) => lent(start, pieces, permit),
             Err(BlobError::NotFound(key)) => (StatusCode::NOT_FOUND, key).into_response(),
             Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
@@ -95,7 +99,7 @@ impl PeersDoor {
     fn admit(&self, headers: &HeaderMap) -> Result<(), NotAdmitted> {
         let value = |name: &str| headers.get(name)?.to_str().ok();
         self.pass.admit(
-            self.node.agent(),
+            self.me,
             value(header::AUTHORIZATION.as_str()),
             value(Pass::CLUSTER_HEADER),
             value(Pass::AGENT_HEADER),

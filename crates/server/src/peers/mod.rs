@@ -9,6 +9,8 @@
 //! 503: not now.
 pub mod door;
 pub mod link;
+#[cfg(test)]
+mod tests;
 
 /// Where the first byte of an answer lies in its object.
 const START_HEADER: &str = "streamhouse-start";
