@@ -162,6 +162,13 @@ impl Reader {
         self.inner.apply(entry);
     }
 
+    /// Waits until the other agents have heard of this agent's changes, `at_most` so long (see [`Peers::heard`]).
+    pub async fn heard_by_peers(&self, at_most: Duration) {
+        if let Some(peers) = self.inner.peers.get() {
+            peers.heard(at_most).await;
+        }
+    }
+
     /// From now on objects are borrowed of these peers where one should have them, and the feed is polled less while all of them
     /// send news. There is one set of peers; a second one is ignored.
     pub fn join(&self, peers: Peers) {

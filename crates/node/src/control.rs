@@ -11,6 +11,9 @@ use crate::Node;
 /// How long one control change may wait for the metadata store. Below the request timeouts of ordinary clients (30 s).
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// **Whoever was told of a change sees it at any agent**: an answer waits until the others have heard, but no longer than this.
+const HEARD_MAX: Duration = Duration::from_millis(200);
+
 impl Node {
     /// Runs one control change: locks `locks`, decides, writes. What `apply` replied comes back.
     pub(crate) async fn change<T: DeserializeOwned>(
@@ -28,6 +31,9 @@ impl Node {
             .await
             .map_err(storage)?;
         self.hear(&entry);
+        if !entry.changes.is_empty() {
+            self.reader().heard_by_peers(HEARD_MAX).await;
+        }
         serde_json::from_slice(&entry.reply).map_err(|e| damaged("reply of an update", e))
     }
 

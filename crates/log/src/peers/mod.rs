@@ -142,6 +142,12 @@ impl Peers {
         self.0.outboxes.post(entry);
     }
 
+    /// Waits until every peer that can be reached has heard what was told until now, `at_most` so long.
+    pub async fn heard(&self, at_most: Duration) {
+        // Who has not heard by then reads the feed.
+        let _ = tokio::time::timeout(at_most, self.0.outboxes.heard()).await;
+    }
+
     /// Pushes to all that live, for ever: drop the future to stop.
     pub async fn run(&self) {
         push::run(self.clone()).await;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use sh_meta::FeedEntry;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -41,12 +42,24 @@ struct Outbox {
     peer: Peer,
     queue: Mutex<Queue>,
     filled: Notify,
+    told: watch::Sender<Told>,
+}
+
+/// How far a peer has heard.
+#[derive(Clone, Copy)]
+struct Told {
+    /// Of what was queued, counted from 1.
+    upto: u64,
+    /// The last push came through, if there was one.
+    reached: bool,
 }
 
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Bytes>,
     bytes: usize,
+    /// Entries that were ever queued.
+    posted: u64,
 }
 
 impl Outboxes {
@@ -81,6 +94,15 @@ impl Outboxes {
         state.ends.insert(lane, entry.request.seq);
     }
 
+    /// Resolves when every peer that can be reached has heard what was posted until now.
+    pub async fn heard(&self) {
+        let waiting: Vec<_> = {
+            let state = self.state.lock();
+            state.queues.values().map(|o| o.heard()).collect()
+        };
+        join_all(waiting).await;
+    }
+
     fn ends(&self) -> Vec<(u8, u64)> {
         let state = self.state.lock();
         state.ends.iter().map(|(lane, seq)| (*lane, *seq)).collect()
@@ -98,12 +120,25 @@ impl Outbox {
             peer,
             queue: Mutex::default(),
             filled: Notify::new(),
+            told: watch::Sender::new(Told {
+                upto: 0,
+                reached: true,
+            }),
+        }
+    }
+
+    fn heard(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (posted, mut told) = (self.queue.lock().posted, self.told.subscribe());
+        async move {
+            // An error means that the peer is gone.
+            let _ = told.wait_for(|t| t.upto >= posted || !t.reached).await;
         }
     }
 
     /// Queues an entry; what does not fit is dropped, oldest first: the ends tell of it.
     fn put(&self, entry: Bytes) {
         let mut queue = self.queue.lock();
+        queue.posted += 1;
         if entry.len() <= news::ENTRY_BYTES_MAX {
             queue.bytes += entry.len() + 4;
             queue.entries.push_back(entry);
@@ -118,10 +153,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    fn take(&self) -> Vec<Bytes> {
+    /// What is queued, and how much was queued ever.
+    fn take(&self) -> (Vec<Bytes>, u64) {
         let mut queue = self.queue.lock();
         queue.bytes = 0;
-        queue.entries.drain(..).collect()
+        (queue.entries.drain(..).collect(), queue.posted)
     }
 }
 
@@ -166,10 +202,14 @@ async fn push_for_ever(peers: Peers, outbox: Arc<Outbox>) {
 async fn push(peers: &Peers, outbox: &Outbox) -> Result<(), PeerError> {
     // SUBTLE: the ends first, for the same reason as in `post`.
     let ends = peers.0.outboxes.ends();
-    let body = news::encode(peers.0.me, &ends, &outbox.take());
+    let (entries, upto) = outbox.take();
+    let body = news::encode(peers.0.me, &ends, &entries);
     let pushed = peers.0.link.push(&outbox.peer, body);
     let late = |_| Err(PeerError::Away(format!("no answer within {PUSH_MAX:?}")));
-    timeout(PUSH_MAX, pushed).await.unwrap_or_else(late)
+    let outcome = timeout(PUSH_MAX, pushed).await.unwrap_or_else(late);
+    let reached = outcome.is_ok();
+    outbox.told.send_replace(Told { upto, reached });
+    outcome
 }
 
 fn told(peer: &Peer, outcome: Result<(), PeerError>, changed: bool) {
@@ -211,9 +251,9 @@ mod tests {
         });
         let entry = |fill: u8, len| Bytes::from(vec![fill; len]);
         outbox.put(entry(0, news::ENTRY_BYTES_MAX + 1));
-        assert!(outbox.take().is_empty(), "too large for any push");
+        assert!(outbox.take().0.is_empty(), "too large for any push");
         (0..9).for_each(|n| outbox.put(entry(n, news::ENTRY_BYTES_MAX / 4)));
-        let kept: Vec<u8> = outbox.take().iter().map(|e| e[0]).collect();
+        let kept: Vec<u8> = outbox.take().0.iter().map(|e| e[0]).collect();
         assert!(kept.ends_with(&[6, 7, 8]) && kept.len() <= 4, "{kept:?}");
         let whole = news::encode(by, &[(0, 1)], &[entry(1, news::ENTRY_BYTES_MAX)]);
         assert!(whole.len() <= news::NEWS_BYTES_MAX);

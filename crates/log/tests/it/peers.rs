@@ -39,6 +39,8 @@ struct Faults {
     loses_news: AtomicBool,
     /// Agents that take requests and never answer.
     hung: Mutex<HashSet<AgentId>>,
+    /// Pushes take 50 ms.
+    is_slow: AtomicBool,
     /// What is lent is a byte too short.
     cuts_loans: AtomicBool,
     loans: AtomicUsize,
@@ -66,6 +68,9 @@ impl Link for Wire {
         let reader = self.reader(to)?;
         if self.0.loses_news.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        if self.0.is_slow.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(50)).await;
         }
         let refused = |e: BadNews| PeerError::Refused(e.to_string());
         reader.hear_news(news).map_err(refused)
@@ -205,6 +210,29 @@ async fn a_commit_is_seen_at_another_agent_by_the_push_alone_within_milliseconds
         0,
         "what is new lies in its writer's memory, and is lent from there"
     );
+}
+
+#[tokio::test]
+async fn who_waits_for_the_others_waits_until_they_have_heard_and_not_for_the_dead() {
+    let (world, blocked, _) = feedless();
+    let (wire, agents) = company(&world, &[None, None]).await;
+    let (a, b) = (&agents[0], &agents[1]);
+    let tp = partition(0);
+    a.write(&[(tp, vec![batch(1, &["0"])])]).await;
+    assert_eq!(b.read(tp, 0).await.unwrap().ends.next, 1);
+    blocked.store(true, Ordering::Relaxed);
+    wire.0.is_slow.store(true, Ordering::Relaxed);
+    let long = Duration::from_secs(5);
+    for end in 2..5 {
+        a.write(&[(tp, vec![batch(1, &["1"])])]).await;
+        a.reader.heard_by_peers(long).await;
+        assert_eq!(b.read(tp, 0).await.unwrap().ends.next, end);
+    }
+    wire.0.dead.lock().insert(b.me.agent);
+    a.write(&[(tp, vec![batch(1, &["2"])])]).await;
+    let since = Instant::now();
+    a.reader.heard_by_peers(long).await;
+    assert!(since.elapsed() < long);
 }
 
 #[tokio::test]
