@@ -101,6 +101,7 @@ codes! {
     FetchSessionTopicIdError => Retry,
     ResourceNotFound => GiveUp,
     ThrottlingQuotaExceeded => Retry,
+    InvalidRegularExpression => GiveUp,
 }
 
 /// An error as it leaves `node`: what it means, and a sentence for a person.

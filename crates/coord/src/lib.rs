@@ -28,6 +28,7 @@ mod timers;
 pub mod topics;
 
 pub use command::{Client, Command, RequestId};
+pub use consumer::compile_pattern;
 pub use error::{GroupError, Refusal};
 pub use group::{Event, Group, Now, Snapshot};
 pub use outbox::{Change, Changes, OffsetChange, Output, Persist};

@@ -69,6 +69,7 @@ pub const fn code_of(code: ErrorCode) -> i16 {
         ErrorCode::TransactionalIdNotFound => 105,
         ErrorCode::FetchSessionTopicIdError => 106,
         ErrorCode::TransactionAbortable => 120,
+        ErrorCode::InvalidRegularExpression => 128,
     }
 }
 

@@ -50,6 +50,10 @@ pub const CONTROL_LANE: u8 = 1;
 /// The lane of changes of consumer groups: many small ones, which nothing else should wait for.
 pub const GROUP_LANE: u8 = 2;
 
+/// The lanes of transactions: each transactional id has one of them, so that the ends of different ones need not wait for each
+/// other.
+pub const TRANSACTION_LANES: [u8; 4] = [16, 17, 18, 19];
+
 /// Where an agent is reached.
 #[derive(Clone, Debug)]
 pub struct Address {

@@ -42,8 +42,18 @@ pub struct Append {
     pub batch: Batch,
     /// Keeps the memory of the request charged until the batch is committed.
     pub charge: Arc<Charge>,
+    /// The transaction it is part of. Such a batch takes no lease: acks=1 is answered as durable.
+    pub transaction: Option<Transactional>,
     /// False for partitions that take no lease (compacted topics): acks=1 is then answered as durable.
     pub lease_allowed: bool,
+}
+
+/// What a transactional batch says of its transaction; producer id and epoch stand in the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transactional {
+    pub id: Arc<str>,
+    /// Transactions of version 2 (KIP-890): the batch adds its partition, and opens the transaction if none is open.
+    pub adds: bool,
 }
 
 /// Where a batch is.

@@ -2,7 +2,8 @@
 //!
 //! The rules of `WritePath.tla` (`Exec`, `Apply`, `Store`) that live here, each in a function that names it: the fate of an
 //! id is decided once, an agent that was fenced commits nothing, a leased batch needs its lease, nobody else writes while
-//! there is one, later batches never overtake one that was refused, and a batch is stored at most once.
+//! there is one, later batches never overtake one that was refused, and a batch is stored at most once. The rules of
+//! `Transactions.tla` (`Commit`) are in `transaction`; here the rows are locked.
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
@@ -18,9 +19,10 @@ use crate::{
     codec::{Malformed, Reader, put_list},
     mutant,
     row::{
-        Answer, BatchRecord, Extent, Fate, Head, Place, ProducerState, Refusal, RunAnswers,
-        Verdict, check_replayed, check_sequence,
+        Answer, BatchRecord, Extent, Fate, Head, OpenTransaction, Place, ProducerState, Refusal,
+        RunAnswers, Verdict, check_replayed, check_sequence,
     },
+    transaction::{TransactionRow, admit_batch},
 };
 
 /// Windows of one agent that are stored in the bucket, oldest first, to be committed in one update.
@@ -47,7 +49,7 @@ pub struct RunPlan {
     pub batches: Vec<BatchPlan>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchPlan {
     pub start: u64,
     pub len: u32,
@@ -60,6 +62,17 @@ pub struct BatchPlan {
     pub promised: Option<Promise>,
     /// It was acknowledged in an earlier life and comes from the WAL.
     pub replayed: bool,
+    /// Of a transactional batch.
+    pub transaction: Option<BatchTransaction>,
+}
+
+/// The transaction that a batch is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchTransaction {
+    /// Its row.
+    pub key: Key,
+    /// The batch adds its partition (KIP-890).
+    pub adds: bool,
 }
 
 /// An offset handed out before the commit, under a lease.
@@ -81,13 +94,15 @@ pub enum CommitReply {
 }
 
 impl CommitPlan {
-    /// Locked in the order of the families: the ids' fates, the heads, the producers.
+    /// Locked in the order of the families: the ids' fates, the transactions, the heads, the producers.
     pub fn locks(&self) -> Vec<Key> {
         let mut keys: Vec<Key> = self.windows.iter().map(|w| Key::Object(w.id)).collect();
         for run in self.windows.iter().flat_map(|w| &w.runs) {
             keys.push(Key::Head(run.partition));
             let ids = run.batches.iter().filter_map(|b| b.producer.map(|p| p.id));
             keys.extend(ids.map(|id| Key::Producer(run.partition, id)));
+            let transactions = run.batches.iter().filter_map(|b| b.transaction.as_ref());
+            keys.extend(transactions.map(|t| t.key.clone()));
         }
         keys.sort();
         keys.dedup();
@@ -160,6 +175,7 @@ struct State<'a> {
     producer_expiry_ms: i64,
     by: Incarnation,
     held: HashSet<TopicPartition>,
+    transactions: BTreeMap<Key, TransactionRow>,
     heads: BTreeMap<TopicPartition, Head>,
     producers: BTreeMap<(TopicPartition, ProducerId), ProducerState>,
     extents: BTreeMap<(TopicPartition, Offset), Extent>,
@@ -174,6 +190,7 @@ impl<'a> State<'a> {
             producer_expiry_ms: plan.producer_expiry_ms,
             by: plan.by,
             held: plan.held.clone(),
+            transactions: BTreeMap::new(),
             heads: BTreeMap::new(),
             producers: BTreeMap::new(),
             extents: BTreeMap::new(),
@@ -228,6 +245,10 @@ impl<'a> State<'a> {
             return Ok(Answer::Again);
         }
         let base_offset = batch.promised.map_or(head.next_offset, |p| p.base_offset);
+        let transaction = match self.transaction(tp, &head, batch)? {
+            Ok(transaction) => transaction,
+            Err(why) => return Ok(Answer::Refused(why)),
+        };
         match self.verdict(tp, batch)? {
             Verdict::Duplicate(b) => {
                 return Ok(Answer::Duplicate {
@@ -241,6 +262,7 @@ impl<'a> State<'a> {
         let end = base_offset + batch.offsets;
         self.extend(object, tp, &head, base_offset, end, batch);
         head.next_offset = end;
+        self.open(&mut head, base_offset, batch, transaction);
         self.heads.insert(tp, head);
         Ok(Answer::Stored { base_offset })
     }
@@ -255,6 +277,56 @@ impl<'a> State<'a> {
         match self.heads.get(&tp) {
             Some(head) => Ok(head.clone()),
             None => Head::of(self.view.value(&Key::Head(tp))),
+        }
+    }
+
+    /// **A batch and its transaction's row must agree**; the row, if the batch changes it. A producer with a transaction open here
+    /// writes nothing outside of it.
+    fn transaction(
+        &self,
+        tp: TopicPartition,
+        head: &Head,
+        batch: &BatchPlan,
+    ) -> Result<Result<Option<TransactionRow>, Refusal>, Malformed> {
+        let (Some(producer), Some(transaction)) = (&batch.producer, &batch.transaction) else {
+            let open = batch.producer.and_then(|p| head.first_offset_of(p.id));
+            return Ok(match open {
+                Some(_) => Err(Refusal::InvalidTransactionState),
+                None => Ok(None),
+            });
+        };
+        let row = match self.transactions.get(&transaction.key) {
+            Some(row) => Some(row.clone()),
+            None => TransactionRow::of(self.view.value(&transaction.key))?,
+        };
+        Ok(admit_batch(
+            row.as_ref(),
+            producer,
+            tp,
+            transaction.adds,
+            self.now_ms,
+        ))
+    }
+
+    /// The first batch of a transaction opens it in the partition: the last stable offset stays before it.
+    fn open(
+        &mut self,
+        head: &mut Head,
+        base_offset: Offset,
+        batch: &BatchPlan,
+        row: Option<TransactionRow>,
+    ) {
+        let (Some(producer), Some(transaction)) = (&batch.producer, &batch.transaction) else {
+            return;
+        };
+        if head.first_offset_of(producer.id).is_none() {
+            head.open.push(OpenTransaction {
+                producer: producer.id,
+                first_offset: base_offset,
+            });
+        }
+        if let Some(row) = row {
+            self.transactions.insert(transaction.key.clone(), row);
         }
     }
 
@@ -280,6 +352,11 @@ impl<'a> State<'a> {
             return Ok(Verdict::Next);
         };
         let state = self.producer(tp, producer.id, batch.replayed)?;
+        let adds = batch.transaction.as_ref().is_some_and(|t| t.adds);
+        if adds && state.is_none() && producer.base_sequence != 0 {
+            // Each transaction of version 2 begins at sequence 0: what came before has got lost (KIP-890).
+            return Ok(Verdict::Refused(Refusal::OutOfOrderSequence));
+        }
         let replayed = batch.replayed && !mutant::is("replay_refused");
         let check = if replayed {
             check_replayed
@@ -384,6 +461,10 @@ impl<'a> State<'a> {
             .fates
             .iter()
             .map(|(id, fate)| locked(Key::Object(*id), fate.clone()));
+        let transactions = self
+            .transactions
+            .iter()
+            .map(|(key, row)| locked(key.clone(), row.encode()));
         let heads = self
             .heads
             .iter()
@@ -397,7 +478,12 @@ impl<'a> State<'a> {
             value: Some(e.encode()),
             version: Some(version(tp)),
         });
-        fates.chain(heads).chain(producers).chain(extents).collect()
+        fates
+            .chain(transactions)
+            .chain(heads)
+            .chain(producers)
+            .chain(extents)
+            .collect()
     }
 }
 

@@ -1,9 +1,9 @@
-//! DeleteRecords: the log start moves, and extents that lie before it wholly are deleted.
+//! DeleteRecords: the log start moves; extents and aborted transactions that lie before it wholly are deleted.
 use std::time::Duration;
 
 use bytes::Bytes;
 use sh_base::{ErrorCode, Failure, Offset, TopicPartition};
-use sh_meta::{Decision, Key, KeyRange, Lane, Plan, View, Write};
+use sh_meta::{Decision, Key, KeyRange, Lane, Plan, Row, View, Write};
 
 use crate::{
     codec::{Malformed, Reader},
@@ -31,10 +31,16 @@ pub async fn delete_records(
     loop {
         let plan = Plan {
             locks: vec![Key::Head(partition)],
-            scans: vec![(
-                KeyRange::extents(partition, Offset::MIN, Offset::MAX),
-                CHUNK,
-            )],
+            scans: vec![
+                (
+                    KeyRange::extents(partition, Offset::MIN, Offset::MAX),
+                    CHUNK,
+                ),
+                (
+                    KeyRange::aborted_transactions(partition, Offset::MIN, Offset::MAX),
+                    CHUNK,
+                ),
+            ],
             ..Plan::default()
         };
         let target = before;
@@ -123,11 +129,12 @@ fn decide(view: &View, partition: TopicPartition, before: Offset) -> Result<Deci
     }
     let log_start = head.log_start.max(target);
     let version = row.version + 1;
-    let mut writes = deletions(view, log_start, version)?;
-    let reply = match writes.len() {
-        CHUNK => Reply::More(log_start),
-        _ => Reply::Done(log_start),
+    let writes = deletions(view, log_start, version)?;
+    let reply = match writes.iter().any(|writes| writes.len() == CHUNK) {
+        true => Reply::More(log_start),
+        false => Reply::Done(log_start),
     };
+    let mut writes = writes.concat();
     if writes.is_empty() && log_start == head.log_start {
         return Ok(refuse(reply));
     }
@@ -143,19 +150,31 @@ fn decide(view: &View, partition: TopicPartition, before: Offset) -> Result<Deci
     })
 }
 
-/// Deletes those of the scanned extents, the partition's first, that end at or before the log start.
-fn deletions(view: &View, log_start: Offset, version: u64) -> Result<Vec<Write>, Malformed> {
-    let mut writes = Vec::new();
-    for (key, row) in view.scans.iter().flatten() {
-        let extent = row.value.as_deref().map(Extent::decode).transpose()?;
-        if extent.is_some_and(|e| e.end > log_start) {
-            break;
+/// Deletes those of the scanned rows, the partition's first of each kind, that lie before the log start.
+fn deletions(view: &View, log_start: Offset, version: u64) -> Result<Vec<Vec<Write>>, Malformed> {
+    let mut all = Vec::new();
+    for scan in &view.scans {
+        let mut writes = Vec::new();
+        for (key, row) in scan {
+            if end_of(key, row)?.is_some_and(|end| end > log_start) {
+                break;
+            }
+            writes.push(Write {
+                key: key.clone(),
+                value: None,
+                version: Some(version),
+            });
         }
-        writes.push(Write {
-            key: key.clone(),
-            value: None,
-            version: Some(version),
-        });
+        all.push(writes);
     }
-    Ok(writes)
+    Ok(all)
+}
+
+/// One past the last offset that a row speaks of: an extent's records, an aborted transaction's marker.
+fn end_of(key: &Key, row: &Row) -> Result<Option<Offset>, Malformed> {
+    if let Key::AbortedTransaction(_, marker) = key {
+        return Ok(Some(marker + 1));
+    }
+    let extent = row.value.as_deref().map(Extent::decode).transpose()?;
+    Ok(extent.map(|e| e.end))
 }

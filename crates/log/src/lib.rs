@@ -24,10 +24,11 @@ pub mod replay;
 pub mod row;
 #[cfg(test)]
 mod test_env;
+pub mod transaction;
 mod wait;
 pub mod wal;
 
-pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket};
+pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket, Transactional};
 pub use delete::delete_records;
 pub use engine::{Log, LogConfig, LogOpenError, LogParts};
 pub use reader::{

@@ -210,7 +210,7 @@ impl Inner {
         extent: &Extent,
     ) -> Result<Option<FoundRecord>, Trouble> {
         let Some(place) = extent.place else {
-            return Ok(None);
+            return Ok(search.match_marker(base, extent));
         };
         let range = place.start..place.end();
         let pieces = self.cache.bytes(&place, range, Age::History).await?;
@@ -236,6 +236,14 @@ fn next_batch(rope: &mut Rope, place: &Place) -> Result<Batch, Failure> {
 }
 
 impl Search {
+    /// Markers have a timestamp, too, and Kafka finds them by it.
+    fn match_marker(&self, base: Offset, extent: &Extent) -> Option<FoundRecord> {
+        let matches = extent.marker.is_some()
+            && base >= self.log_start
+            && extent.max_timestamp >= self.timestamp_ms;
+        matches.then_some((base, extent.max_timestamp, extent.leader_epoch))
+    }
+
     /// The first record of a batch (whose base offset is `base`) that matches: offset and timestamp.
     fn match_in_batch(
         &self,

@@ -48,6 +48,7 @@ pub enum Resource<'a> {
     Cluster,
     /// A consumer group, or another resource named by text.
     Group(&'a str),
+    TransactionalId(&'a str),
 }
 
 impl Node {

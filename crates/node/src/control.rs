@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sh_base::{ErrorCode, Failure};
-use sh_meta::{Decision, Key, MetaError, Plan, Row, View, Write};
+use sh_meta::{Decision, Key, Lane, MetaError, Plan, Row, View, Write};
 
 use crate::Node;
 
@@ -25,11 +25,17 @@ impl Node {
             locks,
             ..Plan::default()
         };
-        let entry = self
-            .control()
-            .update(plan, PATIENCE, apply)
-            .await
-            .map_err(storage)?;
+        self.change_on(self.control(), plan, apply).await
+    }
+
+    /// The same on a lane of its own, and with more to read.
+    pub(crate) async fn change_on<T: DeserializeOwned>(
+        &self,
+        lane: &Lane,
+        plan: Plan,
+        apply: impl Fn(&View) -> Decision + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        let entry = lane.update(plan, PATIENCE, apply).await.map_err(storage)?;
         self.hear(&entry);
         if !entry.changes.is_empty() {
             self.reader().heard_by_peers(HEARD_MAX).await;
@@ -59,8 +65,8 @@ impl Node {
 }
 
 /// A failure inside a reply. Replies of refusals are never stored: the code's place in the list will do for its name.
-#[derive(Serialize, Deserialize)]
-struct Refusal {
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Refusal {
     code: usize,
     message: String,
 }

@@ -19,6 +19,7 @@ mod producers;
 pub mod topic;
 mod topic_table;
 pub mod topics;
+pub mod transactions;
 
 use std::sync::Arc;
 
@@ -36,9 +37,15 @@ pub use lookup::TopicChoice;
 pub use metadata::TopicView;
 pub use offsets::{FoundOffset, OffsetSpec, PartitionChoice};
 pub use produce::{Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
-pub use sh_log::{Ack, Charge, Ends, ProducerState, StoredBatch};
+pub use sh_log::{
+    Ack, Charge, Ends, ProducerState, StoredBatch, Transactional, transaction::TransactionState,
+};
 pub use topic::{Topic, TopicRow, TopicSettings};
 pub use topic_table::TopicTable;
+pub use transactions::{
+    DescribedTransaction, EndTransaction, ListedTransaction, MarkerChoice, TransactionFilter,
+    TransactionPartitions,
+};
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -48,6 +55,8 @@ pub struct NodeParts {
     pub control: Arc<Lane>,
     /// The lane of changes of groups.
     pub groups: Arc<Lane>,
+    /// Lanes of transactions, one at least; all agents may have different numbers of them.
+    pub transactions: Vec<Arc<Lane>>,
     pub log: Log,
     pub reader: Reader,
     /// This agent, the broker id that clients know it by.
@@ -66,6 +75,7 @@ struct Inner {
     env: Env,
     store: Arc<dyn MetaStore>,
     control: Arc<Lane>,
+    transactions: transactions::Lanes,
     log: Log,
     reader: Reader,
     producer_ids: producers::Block,
@@ -86,6 +96,7 @@ impl Node {
             store,
             control,
             groups,
+            transactions,
             log,
             reader,
             agent,
@@ -103,6 +114,7 @@ impl Node {
         Node(Arc::new(Inner {
             env,
             store,
+            transactions: transactions::Lanes::new(transactions, control.clone()),
             control,
             log,
             reader,
@@ -141,6 +153,9 @@ impl Node {
     }
     pub(crate) fn segment_codec(&self) -> Option<Codec> {
         self.0.segment_codec
+    }
+    pub(crate) fn transaction_lanes(&self) -> &transactions::Lanes {
+        &self.0.transactions
     }
     pub(crate) fn producer_ids(&self) -> &producers::Block {
         &self.0.producer_ids

@@ -6,7 +6,7 @@ use sh_base::{
     ErrorCode, Failure, Offset, PartitionIndex, TopicPartition,
     batch::{Batch, BatchError, Codec, Invalid, RecordError, TimestampType, ValidateRules},
 };
-use sh_log::{Ack, Append, Charge, Ticket};
+use sh_log::{Ack, Append, Charge, Ticket, Transactional};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition};
@@ -19,6 +19,8 @@ pub struct Produce {
     pub timeout: Duration,
     /// Holds the memory of the request until the batches are committed.
     pub charge: Arc<Charge>,
+    /// What the request's transactional batches are part of.
+    pub transaction: Option<Transactional>,
     pub topics: Vec<ProduceTopic>,
 }
 
@@ -164,9 +166,15 @@ impl Node {
         let Produce {
             ack,
             charge,
+            transaction,
             topics: asked,
-            ..
+            timeout: _,
         } = produce;
+        let with = With {
+            ack,
+            charge,
+            transaction: self.writable(caller, transaction),
+        };
         let append_topic = |(asked, topic): (ProduceTopic, Found)| {
             let topic = topic.and_then(|topic| {
                 let allowed =
@@ -174,7 +182,7 @@ impl Node {
                 allowed.map(|()| topic)
             });
             let append = |p: ProducePartition| match &topic {
-                Ok(topic) => self.append(topic, ack, &charge, p),
+                Ok(topic) => self.append(topic, &with, p),
                 Err(failure) => Begun::refused(None, failure.clone()),
             };
             asked.partitions.into_iter().map(append).collect()
@@ -182,12 +190,24 @@ impl Node {
         asked.into_iter().zip(topics).map(append_topic).collect()
     }
 
+    /// The transaction, if the caller may write with its transactional id.
+    fn writable(
+        &self,
+        caller: &Caller,
+        transaction: Option<Transactional>,
+    ) -> Result<Option<Transactional>, Failure> {
+        if let Some(transaction) = &transaction {
+            let id = Resource::TransactionalId(&transaction.id);
+            self.authorize(caller, Operation::Write, id)?;
+        }
+        Ok(transaction)
+    }
+
     /// Checks one batch and gives it its place.
     fn append(
         &self,
         topic: &Topic,
-        ack: Ack,
-        charge: &Arc<Charge>,
+        with: &With,
         ProducePartition { index, records }: ProducePartition,
     ) -> Begun {
         if let Err(failure) = check_partition(topic, index) {
@@ -202,13 +222,18 @@ impl Node {
             Ok(admitted) => admitted,
             Err(refused) => return Begun::refused(Some(tp), refused),
         };
+        let transaction = match with.transaction_of(&batch) {
+            Ok(transaction) => transaction,
+            Err(failure) => return Begun::refused(Some(tp), failure),
+        };
         meter(&batch);
         let ticket = self.log().append(Append {
             partition: tp,
             org: topic.org.clone(),
-            ack,
+            ack: with.ack,
             batch,
-            charge: charge.clone(),
+            charge: with.charge.clone(),
+            transaction,
             lease_allowed: !topic.settings.compacted,
         });
         Begun {
@@ -239,9 +264,6 @@ impl Node {
             max_message_bytes: usize::try_from(settings.max_message_bytes).unwrap_or(0),
             now_ms,
         })?;
-        if batch.header().is_transactional() {
-            return Err(no_transactions().into());
-        }
         let plain = batch.header().codec() == Codec::None;
         let segment_codec = self.segment_codec().filter(|_| plain);
         let batch = match settings.compression.or(segment_codec) {
@@ -253,10 +275,27 @@ impl Node {
     }
 }
 
-/// A transaction cannot be open where no transaction can be begun.
-fn no_transactions() -> Failure {
-    let text = "no transaction is open for this producer: this server does not begin transactions";
-    Failure::new(ErrorCode::InvalidTxnState, text)
+/// What all batches of a request have in common.
+struct With {
+    ack: Ack,
+    charge: Arc<Charge>,
+    transaction: Result<Option<Transactional>, Failure>,
+}
+
+impl With {
+    /// The transaction of a batch: that of its request, if it is a transactional one.
+    fn transaction_of(&self, batch: &Batch) -> Result<Option<Transactional>, Failure> {
+        if !batch.header().is_transactional() {
+            return Ok(None);
+        }
+        match self.transaction.clone()? {
+            Some(transaction) => Ok(Some(transaction)),
+            None => {
+                let text = "a transactional batch in a request without a transactional id";
+                Err(Failure::new(ErrorCode::InvalidTxnState, text))
+            }
+        }
+    }
 }
 
 fn meter(batch: &Batch) {

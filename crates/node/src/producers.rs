@@ -36,9 +36,14 @@ impl Node {
         caller: &Caller,
     ) -> Result<(ProducerId, ProducerEpoch), Failure> {
         self.authorize(caller, Operation::IdempotentWrite, Resource::Cluster)?;
+        Ok((self.draw_producer_id().await?, 0))
+    }
+
+    /// A producer id that nobody has had.
+    pub(crate) async fn draw_producer_id(&self) -> Result<ProducerId, Failure> {
         loop {
             if let Some(id) = self.producer_ids().next() {
-                return Ok((id, 0));
+                return Ok(id);
             }
             let key = Key::Counter("producer-id".into());
             let taken: Option<i64> = self.change(vec![key], take_block).await?;

@@ -29,6 +29,8 @@ const MEET_PAUSE: Duration = Duration::from_millis(200);
 /// More agents than any cluster has.
 const AGENTS_MAX: usize = 10_000;
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// Kafka's `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
+const EXPIRE_TRANSACTIONS_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts the background jobs; they end with the set.
 pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
@@ -62,6 +64,7 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
     ));
     jobs.spawn(purge(env.clone(), node.clone()));
     jobs.spawn(expire_offsets(node.clone()));
+    jobs.spawn(expire_transactions(env.clone(), node.clone()));
     jobs.spawn(measure(log.clone()));
     jobs
 }
@@ -171,6 +174,18 @@ async fn expire_offsets(node: Node) {
         .await;
         if let Err(error) = node.expire_group_offsets().await {
             tracing::warn!(%error, "old committed offsets could not be dropped");
+        }
+    }
+}
+
+/// Aborts transactions that take too long, and forgets transactional ids that nobody uses.
+async fn expire_transactions(env: Env, node: Node) {
+    loop {
+        // Agents take turns by chance: one of them finds what is due, and the others nothing.
+        let every = EXPIRE_TRANSACTIONS_EVERY.as_millis() as u64;
+        sleep(Duration::from_millis(every / 2 + env.next_u64() % every)).await;
+        if let Err(error) = node.expire_transactions().await {
+            tracing::warn!(%error, "transactions that take too long could not be aborted");
         }
     }
 }

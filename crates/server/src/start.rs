@@ -12,7 +12,7 @@ use sh_blob::{BlobSettings, Bucket, Capabilities};
 use sh_kafka::{Door, DoorConfig};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE, TRANSACTION_LANES},
     cluster::{self, ClusterFile},
     ingest::IngestConfig,
     peers::{self, Pass, PeerSecret, Peers},
@@ -331,6 +331,9 @@ pub async fn begin(
         store: stores.store.clone(),
         control: control.clone(),
         groups: lane(stores, env, me, GROUP_LANE, &reader, &peers),
+        transactions: TRANSACTION_LANES
+            .map(|number| lane(stores, env, me, number, &reader, &peers))
+            .to_vec(),
         agent: me.agent,
         broker,
         log: log.clone(),

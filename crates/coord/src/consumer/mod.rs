@@ -14,6 +14,8 @@ mod regex;
 mod subscribe;
 mod target;
 
+pub use regex::compile as compile_pattern;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

@@ -19,7 +19,7 @@ pub(super) fn check(pattern: &str) -> Result<(), Refusal> {
 }
 
 /// An expression that matches whole names only.
-fn compile(pattern: &str) -> Result<Regex, Refusal> {
+pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
     let whole = format!("^(?:{})$", from_re2(pattern));
     // The pattern must be sound by itself: "a)(b" is not, though it is between our parentheses.
     let alone = RegexBuilder::new(&from_re2(pattern))

@@ -26,12 +26,21 @@ struct Feature {
 
 /// `metadata.version` is a number of Apache Kafka's releases; 7 is 3.3-IV3 and 30 is 4.3-IV0. Tools and Streams read it to learn how
 /// modern the cluster is. The features of groups and transactions come with them.
-const FEATURES: &[Feature] = &[Feature {
-    name: "metadata.version",
-    min: 7,
-    max: 30,
-    level: 30,
-}];
+const FEATURES: &[Feature] = &[
+    Feature {
+        name: "metadata.version",
+        min: 7,
+        max: 30,
+        level: 30,
+    },
+    // Level 2: each transaction has an epoch of its own (KIP-890).
+    Feature {
+        name: "transaction.version",
+        min: 0,
+        max: 2,
+        level: 2,
+    },
+];
 
 pub async fn handle(_ctx: &Ctx, version: i16, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if version >= 3 && !names_are_legal(&request) {

@@ -6,6 +6,8 @@
 //!
 //! Two APIs carry records and have their own form: Produce starts in the order of the requests and is answered later, Fetch is
 //! answered with slices of the cache.
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_configs;
 mod api_versions;
 mod create_partitions;
@@ -18,18 +20,24 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod elect_leaders;
+mod end_txn;
 mod fetch;
+mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 pub mod names;
 mod offset_for_leader_epoch;
 mod produce;
 mod shape;
+mod transactions;
+mod write_txn_markers;
 
 use futures::FutureExt;
 use kafka_protocol::{messages::*, protocol::Request};
@@ -86,6 +94,13 @@ apis! {
     ApiVersionsRequest, 0..=4, api_versions;
     ListOffsetsRequest, 1..=10, list_offsets;
     InitProducerIdRequest, 0..=5, init_producer_id;
+    FindCoordinatorRequest, 0..=6, find_coordinator;
+    AddPartitionsToTxnRequest, 0..=5, add_partitions_to_txn;
+    AddOffsetsToTxnRequest, 0..=4, add_offsets_to_txn;
+    EndTxnRequest, 0..=5, end_txn;
+    WriteTxnMarkersRequest, 1..=1, write_txn_markers;
+    DescribeTransactionsRequest, 0..=0, describe_transactions;
+    ListTransactionsRequest, 0..=2, list_transactions;
     OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch;
     DescribeProducersRequest, 0..=0, describe_producers;
     CreateTopicsRequest, 2..=7, create_topics;

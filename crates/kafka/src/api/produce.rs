@@ -18,10 +18,12 @@ use sh_base::{
     ErrorCode, Failure,
     batch::{Codec, RecordError},
 };
-use sh_node::{Ack, Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
+use sh_node::{
+    Ack, Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored, Transactional,
+};
 use sh_wire::{ProduceRequest, ProducedPartition, ProducedTopic, RequestHeader, encode_response};
 
-use super::names;
+use super::{names, transactions::abortable_before};
 use crate::{
     connection::Answering,
     door::{Charge, Ctx},
@@ -31,6 +33,10 @@ use crate::{
 
 /// zstd came with this version (KIP-110).
 const ZSTD_SINCE: i16 = 7;
+/// From here on a transactional batch adds its partition to the transaction (KIP-890).
+const ADDS_PARTITIONS_SINCE: i16 = 12;
+/// TRANSACTION_ABORTABLE came with this version (KIP-890).
+const ABORTABLE_SINCE: i16 = 11;
 /// Record errors and error messages came with this version (KIP-467).
 const RECORD_ERRORS_SINCE: i16 = 8;
 
@@ -79,10 +85,15 @@ pub fn open(ctx: Ctx, incoming: Incoming<Charge>) -> Result<OpenedProduce, Closi
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let ack = ack.unwrap_or(Ack::Durable);
+    let transaction = request.transactional_id.map(|id| Transactional {
+        id: id.as_str().into(),
+        adds: header.version >= ADDS_PARTITIONS_SINCE,
+    });
     let produce = Produce {
         ack,
         timeout,
         charge,
+        transaction,
         topics,
     };
     Ok(OpenedProduce {
@@ -240,6 +251,7 @@ fn partition_answer(index: i32, produced: Produced, version: i16) -> PartitionPr
             records,
             log_start,
         }) => {
+            let failure = abortable_before(ABORTABLE_SINCE, version, failure);
             let answer = answer
                 .with_error_code(errors::code(&failure))
                 .with_base_offset(-1)

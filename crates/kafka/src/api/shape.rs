@@ -59,6 +59,7 @@ fn operations_on(resource: Resource<'_>) -> &'static [Operation] {
             AlterConfigs,
             IdempotentWrite,
         ],
+        Resource::TransactionalId(_) => &[Write, Describe],
         Resource::Group(_) => &[Read, Delete, Describe, DescribeConfigs, AlterConfigs],
     }
 }

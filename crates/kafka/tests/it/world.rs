@@ -26,7 +26,7 @@ use sh_client::Connection;
 use sh_kafka::{Door, DoorConfig, serve};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE, TRANSACTION_LANES},
 };
 use sh_meta::{Lane, LaneId, MemoryStore, MetaStore};
 use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
@@ -172,6 +172,7 @@ async fn node(
         Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
     };
     let (commits, control, groups) = (lane(COMMIT_LANE), lane(CONTROL_LANE), lane(GROUP_LANE));
+    let transactions = TRANSACTION_LANES.map(&lane).to_vec();
     agent::change_own_row(&control, me, PATIENCE, |row| row.serving = true)
         .await
         .unwrap();
@@ -192,6 +193,7 @@ async fn node(
         store,
         control,
         groups,
+        transactions,
         agent: me.agent,
         broker: BrokerConfig::parse(&Default::default()).unwrap(),
         log,

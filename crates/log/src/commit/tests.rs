@@ -38,6 +38,7 @@ fn view() -> View {
 
 fn run(partition: usize) -> RunPlan {
     let batch = BatchPlan {
+        transaction: None,
         start: partition as u64 * 100,
         len: 100,
         offsets: 1,

@@ -185,10 +185,11 @@ fn end(head: &mut Head, lease: Lease) -> bool {
     same
 }
 
-fn want(head: &mut Head, by: AgentId) -> bool {
-    let foreign = head.lease.is_some_and(|lease| lease.holder != by);
-    let news = foreign && !head.wanted;
-    head.wanted |= foreign;
+/// Says that the partition is wanted by somebody who does not mind leases of `spared`.
+fn want(head: &mut Head, spared: Option<AgentId>) -> bool {
+    let in_the_way = head.lease.is_some_and(|lease| Some(lease.holder) != spared);
+    let news = in_the_way && !head.wanted;
+    head.wanted |= in_the_way;
     news
 }
 
@@ -233,7 +234,29 @@ pub async fn await_free(
     me: Incarnation,
     tp: TopicPartition,
 ) {
-    until_done(lane, me, tp, move |head| want(head, me.agent)).await;
+    await_given_up(store, lane, env, me, tp, Some(me.agent)).await;
+}
+
+/// The same for who can write only while nobody has a lease, this agent neither: a transaction marker.
+pub async fn await_unleased(
+    store: &Arc<dyn MetaStore>,
+    lane: &Lane,
+    env: &Env,
+    me: Incarnation,
+    tp: TopicPartition,
+) {
+    await_given_up(store, lane, env, me, tp, None).await;
+}
+
+async fn await_given_up(
+    store: &Arc<dyn MetaStore>,
+    lane: &Lane,
+    env: &Env,
+    me: Incarnation,
+    tp: TopicPartition,
+    spared: Option<AgentId>,
+) {
+    until_done(lane, me, tp, move |head| want(head, spared)).await;
     let mut seen: Option<(u64, Duration)> = None;
     loop {
         match store.get(&[Key::Head(tp)]).await {
@@ -242,11 +265,11 @@ pub async fn await_free(
                 let Ok(head) = Head::of(row.value.as_ref()) else {
                     return;
                 };
-                let Some(lease) = head.lease.filter(|l| l.holder != me.agent) else {
+                let Some(lease) = head.lease.filter(|l| Some(l.holder) != spared) else {
                     return;
                 };
                 if !head.wanted {
-                    until_done(lane, me, tp, move |head| want(head, me.agent)).await;
+                    until_done(lane, me, tp, move |head| want(head, spared)).await;
                 }
                 let since = match seen {
                     Some((version, since)) if version == row.version => since,

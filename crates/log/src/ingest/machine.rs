@@ -256,6 +256,7 @@ impl Machine {
             org: a.org,
             ack: a.ack,
             batch: a.batch,
+            transaction: a.transaction,
             lease_allowed: a.lease_allowed,
             reply: Some(reply),
             promise: None,
@@ -279,10 +280,20 @@ impl Machine {
     fn place(&mut self, now: Duration, now_ms: i64, mut entry: Entry) {
         let (wal_has_room, draining) = (self.wal_bytes < self.cfg.wal_bytes_max, self.draining);
         let part = self.parts.entry(entry.partition).or_default();
-        let wants_lease =
-            entry.ack == Ack::Leader && entry.lease_allowed && wal_has_room && !draining;
+        let transactional = entry.transaction.is_some();
+        let wants_lease = entry.ack == Ack::Leader
+            && entry.lease_allowed
+            && !transactional
+            && wal_has_room
+            && !draining;
         let expiry_ms = self.cfg.producer_expiry_ms;
         match &mut part.lease {
+            // **A transactional batch gets no offset before its commit**, where its transaction is looked at.
+            LeaseState::Held(_) if transactional => {
+                let tp = entry.partition;
+                part.parked.push_front(entry);
+                self.give_up(now, tp);
+            }
             LeaseState::Held(lease) => match lease.assign(now, (now_ms, expiry_ms), &mut entry) {
                 Assigned::Next => self.put_promised(now, now_ms, entry, wal_has_room),
                 Assigned::Answer(answer) => {
@@ -602,6 +613,7 @@ impl Machine {
                 org: r.org,
                 ack: Ack::Leader,
                 batch: r.batch,
+                transaction: None,
                 lease_allowed: true,
                 reply: None,
                 promise: None,

@@ -11,6 +11,6 @@ mod window;
 pub use config::IngestConfig;
 pub use driver::{Drained, Driver, Hands, Mailbox, spawn};
 pub(crate) use lease::read_producers;
-pub use lease::{LeaseTaken, await_free, release_lease, take_lease};
+pub use lease::{LeaseTaken, await_free, await_unleased, release_lease, take_lease};
 pub use machine::{Committed, Effect, Event, Machine, Restored, RestoredEntry, Sealed, SealedRun};
 pub use part::HeldLease;

@@ -6,12 +6,13 @@ use std::{
 };
 
 use sh_base::{Failure, ObjectId, Org, ProducerId, TopicPartition, batch::Batch};
+use sh_meta::Key;
 use tokio::sync::oneshot;
 
 use super::machine::{Sealed, SealedRun};
 use crate::{
-    api::{Ack, AppendResult, Charge},
-    commit::{BatchPlan, Promise, RunPlan, WINDOW_WRITERS_MAX, WindowPlan},
+    api::{Ack, AppendResult, Charge, Transactional},
+    commit::{BatchPlan, BatchTransaction, Promise, RunPlan, WINDOW_WRITERS_MAX, WindowPlan},
     row::RunAnswers,
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Entry {
     pub org: Org,
     pub ack: Ack,
     pub batch: Batch,
+    pub transaction: Option<Transactional>,
     pub lease_allowed: bool,
     /// `None` once it was answered.
     pub reply: Option<Reply>,
@@ -162,6 +164,10 @@ impl Window {
                 max_timestamp: header.max_timestamp,
                 promised: e.promise,
                 replayed: e.replayed,
+                transaction: e.transaction.as_ref().map(|t| BatchTransaction {
+                    key: Key::Transaction(e.org.clone(), t.id.as_ref().to_owned()),
+                    adds: t.adds,
+                }),
             }
         };
         let runs = self.runs().map(|run| RunPlan {

@@ -1,4 +1,5 @@
 //! Reading batches: which extents, their bytes, and the offsets of each batch in them.
+mod aborted;
 mod walk;
 
 use std::{ops::Range, sync::Arc};
@@ -41,8 +42,7 @@ pub struct ReadAnswer {
     pub batches: Vec<StoredBatch>,
     /// As of the same head version as the batches.
     pub ends: Ends,
-    /// Aborted transactions that reach into the batches: producer, first offset. The commit takes no transactional batches
-    /// yet, so that there are none.
+    /// Aborted transactions that reach into the batches, for read_committed: producer, first offset.
     pub aborted: Vec<(ProducerId, Offset)>,
 }
 
@@ -101,6 +101,26 @@ impl Trouble {
     }
 }
 
+/// What an answer is gathered from, in order.
+enum Wanted {
+    Bytes(Want),
+    /// The marker of a transaction, made of its row.
+    Marker(StoredBatch),
+}
+
+enum Fetched {
+    Bytes(Want, Vec<Bytes>),
+    Marker(StoredBatch),
+}
+
+fn marker(known: &Known) -> Option<StoredBatch> {
+    Some(StoredBatch {
+        base_offset: known.base,
+        leader_epoch: known.extent.leader_epoch,
+        bytes: known.extent.marker_batch()?.bytes().clone(),
+    })
+}
+
 impl Inner {
     pub(crate) async fn read(self: &Arc<Self>, r: &ReadRequest) -> Result<ReadAnswer, ReadError> {
         let answer = match self.try_read(r).await {
@@ -133,16 +153,23 @@ impl Inner {
         loop {
             self.gather(r.partition, &extents, &mut out).await?;
             let reached = extents.last().map_or(limit, |k| k.extent.end);
-            if !out.batches.is_empty() || out.stopped.is_some() || reached >= limit {
+            if !out.batches.is_empty() || out.is_full() || reached >= limit {
                 break;
             }
             extents = self.view(r.partition, reached).await?.extents;
         }
         self.note(r, &extents, &out);
+        let aborted = match out.next_offset().filter(|_| r.read_committed) {
+            Some(upto) => {
+                self.aborted(r.partition, &view.head, r.offset, upto)
+                    .await?
+            }
+            None => Vec::new(),
+        };
         Ok(ReadAnswer {
             batches: out.batches,
             ends,
-            aborted: Vec::new(),
+            aborted,
         })
     }
 
@@ -154,20 +181,29 @@ impl Inner {
     ) -> Result<(), Trouble> {
         let wants = self.wants(tp, extents, out).await?;
         let mut fetched = stream::iter(wants)
-            .map(|want| async {
-                let pieces = self
-                    .cache
-                    .bytes(&want.place, want.range.clone(), want.age)
-                    .await?;
-                Ok::<_, Trouble>((want, pieces))
-            })
+            .map(|wanted| self.fetched(wanted))
             .buffered(FETCHES_AT_ONCE);
-        while let Some((want, pieces)) = fetched.try_next().await? {
-            if !self.walk(want, pieces, out).await? {
+        while let Some(fetched) = fetched.try_next().await? {
+            let goes_on = match fetched {
+                Fetched::Bytes(want, pieces) => self.walk(want, pieces, out).await?,
+                Fetched::Marker(marker) => out.take_marker(marker),
+            };
+            if !goes_on {
                 break;
             }
         }
         Ok(())
+    }
+
+    async fn fetched(&self, wanted: Wanted) -> Result<Fetched, Trouble> {
+        Ok(match wanted {
+            Wanted::Marker(marker) => Fetched::Marker(marker),
+            Wanted::Bytes(want) => {
+                let bytes = self.cache.bytes(&want.place, want.range.clone(), want.age);
+                let pieces = bytes.await?;
+                Fetched::Bytes(want, pieces)
+            }
+        })
     }
 
     /// The ranges that hold about as much as the answer takes.
@@ -176,28 +212,33 @@ impl Inner {
         tp: TopicPartition,
         extents: &[Known],
         out: &Gathered,
-    ) -> Result<Vec<Want>, Trouble> {
+    ) -> Result<Vec<Wanted>, Trouble> {
         let mut wants = Vec::new();
         let mut room = out.max_bytes as u64;
         for known in extents.iter().take_while(|k| k.base < out.limit) {
-            let Some(mut want) = self.want(known) else {
-                continue;
-            };
             if room < HEADER_BYTES as u64 && !wants.is_empty() {
                 break;
             }
+            if let Some(marker) = marker(known) {
+                room = room.saturating_sub(marker.bytes.len() as u64);
+                wants.push(Wanted::Marker(marker));
+                continue;
+            }
+            let Some(mut want) = self.want(known) else {
+                continue;
+            };
             if known.base < out.from {
                 want = self.seek(tp, want, out.from).await?;
             }
             let least = room.max(HEADER_BYTES as u64);
             want.range.end = want.range.end.min(want.range.start + least);
             room = room.saturating_sub(want.range.end - want.range.start);
-            wants.push(want);
+            wants.push(Wanted::Bytes(want));
         }
         Ok(wants)
     }
 
-    /// All bytes of an extent; `None` for a gap.
+    /// All bytes of an extent; `None` for a gap and for a marker.
     fn want(&self, known: &Known) -> Option<Want> {
         let Extent {
             end,

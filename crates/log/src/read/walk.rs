@@ -45,6 +45,8 @@ pub struct Gathered {
     pub bytes: usize,
     /// Where the next batch is, if the walk stopped within an extent.
     pub stopped: Option<Want>,
+    /// The walk stopped at a marker that had no room.
+    full: bool,
 }
 
 impl Want {
@@ -104,7 +106,25 @@ impl Gathered {
             batches: Vec::new(),
             bytes: 0,
             stopped: None,
+            full: false,
         }
+    }
+
+    /// Did the walk stop because there is no more room?
+    pub fn is_full(&self) -> bool {
+        self.full || self.stopped.is_some()
+    }
+
+    /// Takes the marker of a transaction. Says whether there was room.
+    pub fn take_marker(&mut self, marker: StoredBatch) -> bool {
+        let size = marker.bytes.len();
+        if !self.takes(size) {
+            self.full = true;
+            return false;
+        }
+        self.bytes += size;
+        self.batches.push(marker);
+        true
     }
 
     fn takes(&self, size: usize) -> bool {

@@ -11,7 +11,7 @@ use sh_base::{Clock, Env, Incarnation, ProducerId, Rng, TopicPartition};
 use sh_blob::MemoryBucket;
 use sh_log::{
     BatchRecord, Extent, Head, Log, LogConfig, LogParts, ProducerState, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE},
+    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE, TRANSACTION_LANES},
 };
 use sh_meta::{
     Cursor, Decision, Family, Key, KeyRange, Lane, LaneId, MemoryStore, MetaStore, Plan, View,
@@ -173,6 +173,7 @@ impl World {
         };
         let control = parts.control.clone();
         let groups = lane(GROUP_LANE);
+        let transactions = TRANSACTION_LANES.map(&lane).to_vec();
         let wal = self.wals.path().join(id.0.to_string());
         let log = Log::open(LogConfig::new(wal), parts).await.unwrap();
         let loggers = Loggers::new("INFO", Arc::new(|_: &str, _: &str| {}));
@@ -182,6 +183,7 @@ impl World {
             store,
             control,
             groups,
+            transactions,
             log,
             reader,
             agent,

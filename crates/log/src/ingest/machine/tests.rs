@@ -26,6 +26,7 @@ fn append_at(machine: &mut Machine, at: Duration, partition: i32, bytes: usize) 
     builder.push(0, None, Some(&vec![0; bytes]), &[]);
     let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
     let append = Append {
+        transaction: None,
         partition: TopicPartition::new(TopicId(uuid::Uuid::from_u128(7)), partition),
         org: Org::default(),
         ack: Ack::Durable,

@@ -127,6 +127,7 @@ impl World {
         let permit = memory.try_acquire_owned().unwrap();
         let (reply, ticket) = tokio::sync::oneshot::channel();
         let append = Append {
+            transaction: None,
             partition: tp(sent.partition),
             org: Org::default(),
             ack: sent.ack,
