@@ -10,10 +10,10 @@ use sh_meta::{Key, KeyRange};
 
 use crate::{
     cache::{Age, Rope},
-    index::scan::{malformed, read_extents, read_extents_at, unavailable},
+    index::scan::{malformed, read_extents, read_extents_at, read_head, unavailable},
     read::{ReadError, Trouble, damaged},
     reader::{Inner, Reader},
-    row::{Extent, Place, ProducerState},
+    row::{Extent, OpenTransaction, Place, ProducerState},
 };
 
 /// Rows of one page of a scan.
@@ -118,6 +118,15 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// The transactions that are open in a partition.
+    pub async fn open_transactions(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Vec<OpenTransaction>, Failure> {
+        let (_, head) = read_head(&*self.inner().store, partition).await?;
+        Ok(head.open)
     }
 
     /// Bytes of all batches in the log (DescribeLogDirs).

@@ -35,7 +35,7 @@ pub use fetch::{FetchPartition, FetchPlan, Fetched, Records};
 pub use groups::{CommittedPartition, CommittedTopic, CoordinatorKind, GroupFilter};
 pub use lookup::TopicChoice;
 pub use metadata::TopicView;
-pub use offsets::{FoundOffset, OffsetSpec, PartitionChoice};
+pub use offsets::{ActiveProducer, FoundOffset, OffsetSpec, PartitionChoice};
 pub use produce::{Produce, ProducePartition, ProduceTopic, Produced, Refused, Stored};
 pub use sh_log::{
     Ack, Charge, Ends, ProducerState, StoredBatch, Transactional, transaction::TransactionState,

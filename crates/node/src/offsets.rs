@@ -36,6 +36,15 @@ impl FoundOffset {
     };
 }
 
+/// A producer that a partition remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub state: ProducerState,
+    /// The first offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+}
+
 /// A partition, as a caller names it.
 #[derive(Clone, Debug)]
 pub struct PartitionChoice {
@@ -97,18 +106,28 @@ impl Node {
         caller: &Caller,
         topic: &TopicChoice,
         index: PartitionIndex,
-    ) -> Result<Vec<(ProducerId, ProducerState)>, Failure> {
+    ) -> Result<Vec<ActiveProducer>, Failure> {
         topic.check_name()?;
         let topic = self.topic(caller, topic).await?;
         self.authorize(caller, Operation::Read, Resource::Topic(&topic.name))?;
         check_partition(&topic, index)?;
-        let mut producers = self.reader().producers(topic.partition(index)).await?;
+        let tp = topic.partition(index);
+        let open = self.reader().open_transactions(tp).await?;
+        let mut producers = self.reader().producers(tp).await?;
         let (now_ms, expiry_ms) = (
             self.env().wall_ms(),
             self.broker().number("producer.id.expiration.ms"),
         );
         producers.retain(|(_, state)| !state.is_expired(now_ms, expiry_ms));
-        Ok(producers)
+        let active = |(id, state)| ActiveProducer {
+            id,
+            state,
+            transaction_start: open
+                .iter()
+                .find(|t| t.producer == id)
+                .map(|t| t.first_offset),
+        };
+        Ok(producers.into_iter().map(active).collect())
     }
 
     /// The topic and the partition's bounds, for a caller who knows the current leader epoch.

@@ -4,6 +4,8 @@ use kafka_protocol::messages::{
     describe_producers_response::{PartitionResponse, ProducerState, TopicResponse},
 };
 
+use sh_node::ActiveProducer;
+
 use super::names;
 use crate::{door::Ctx, errors};
 
@@ -35,13 +37,18 @@ pub async fn handle(
     DescribeProducersResponse::default().with_topics(topics)
 }
 
-fn active((id, state): (sh_base::ProducerId, sh_node::ProducerState)) -> ProducerState {
+fn active(producer: ActiveProducer) -> ProducerState {
+    let ActiveProducer {
+        id,
+        state,
+        transaction_start,
+    } = producer;
     let last = state.batches.back();
     ProducerState::default()
         .with_producer_id(ProducerId(id.0))
         .with_producer_epoch(state.epoch.into())
         .with_last_sequence(last.map_or(-1, |b| b.last_sequence))
-        .with_last_timestamp(last.map_or(-1, |b| b.max_timestamp))
-        .with_coordinator_epoch(-1)
-        .with_current_txn_start_offset(-1)
+        .with_last_timestamp(last.map_or(state.updated_ms, |b| b.max_timestamp))
+        .with_coordinator_epoch(state.coordinator_epoch)
+        .with_current_txn_start_offset(transaction_start.unwrap_or(-1))
 }

@@ -5,4 +5,5 @@ mod connection;
 mod gate;
 mod protocol;
 mod records;
+mod transactions;
 mod world;

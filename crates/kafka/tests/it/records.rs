@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{
     DescribeProducersRequest, InitProducerIdRequest, OffsetForLeaderEpochRequest, ProducerId,
-    TransactionalId,
     describe_producers_request::TopicRequest,
     offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
 };
@@ -14,8 +13,8 @@ use sh_base::{
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::{
-    NOW_MS, PATIENCE, World, batch, batch_of, fetch, list_offset, produce, text, topic_name,
-    values, write,
+    NOW_MS, PATIENCE, World, batch, batch_of, fetch, list_offset, produce, topic_name, values,
+    write,
 };
 
 #[tokio::test]
@@ -319,22 +318,6 @@ async fn a_retried_batch_is_answered_with_its_first_offset() {
     assert_eq!(known.active_producers[0].producer_id, first.producer_id);
     assert_eq!(known.active_producers[0].last_sequence, 1);
     assert_eq!(unknown.error_code, 3);
-}
-
-#[tokio::test]
-async fn transactions_are_refused_for_good() {
-    let world = World::start().await;
-    let client = world.connect().await;
-    let request = InitProducerIdRequest::default()
-        .with_transactional_id(Some(TransactionalId(text("tx"))))
-        .with_producer_id(ProducerId(-1))
-        .with_producer_epoch(-1);
-    assert_eq!(client.call(&request, 5).await.unwrap().error_code, 35);
-    let halves = request
-        .clone()
-        .with_transactional_id(None)
-        .with_producer_epoch(3);
-    assert_eq!(client.call(&halves, 5).await.unwrap().error_code, 42);
 }
 
 #[tokio::test]
