@@ -1,4 +1,7 @@
-//! Topics, configs, offsets and the state of the cluster.
+//! Topics, configs, offsets and the state of the cluster; groups and transactions in modules of their own.
+mod groups;
+mod transactions;
+
 use std::collections::BTreeMap;
 
 use kafka_protocol::{
@@ -19,6 +22,10 @@ use kafka_protocol::{
     },
     protocol::Request,
 };
+
+pub(crate) use groups::Author;
+pub use groups::{Committed, GroupDescription, GroupListing, GroupMember};
+pub use transactions::{TransactionDescription, TransactionFilter, TransactionListing};
 
 use crate::{
     Client, Error, Result,
@@ -136,6 +143,10 @@ pub struct Admin {
 impl Admin {
     pub fn new(client: Client) -> Admin {
         Admin { client }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// `validate_only` checks without creating.

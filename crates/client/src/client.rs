@@ -4,7 +4,8 @@ use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use kafka_protocol::{
     error::ResponseError,
     messages::{
-        MetadataRequest, MetadataResponse, TopicName, metadata_request::MetadataRequestTopic,
+        GroupId, MetadataRequest, MetadataResponse, TopicName,
+        metadata_request::MetadataRequestTopic,
     },
     protocol::{Request, StrBytes},
 };
@@ -241,7 +242,7 @@ impl Client {
         }
     }
 
-    async fn connection(&self, address: &str) -> Result<Arc<Connection>> {
+    pub(crate) async fn connection(&self, address: &str) -> Result<Arc<Connection>> {
         let slot = self
             .0
             .slots
@@ -265,6 +266,10 @@ fn metadata_topic(name: &str) -> MetadataRequestTopic {
 
 pub(crate) fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
+}
+
+pub(crate) fn group_id(name: &str) -> GroupId {
+    GroupId(text(name))
 }
 
 pub(crate) fn text(value: &str) -> StrBytes {

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use sh_base::batch::{Batch, Marker, Record};
 
-use crate::{Client, Connection, Error, Result, Topic, client::topic_name};
+use crate::{Client, Connection, Error, Result, Topic, TopicPartition, client::topic_name};
 
 /// What a consumer sees of transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +74,11 @@ pub struct Fetched {
     aborted: Vec<AbortedTransaction>,
 }
 
-type Place = (Arc<str>, i32);
-
 /// Reads from assigned partitions, each from its position on.
 pub struct Consumer {
     client: Client,
     options: ConsumerOptions,
-    positions: BTreeMap<Place, i64>,
+    positions: BTreeMap<TopicPartition, i64>,
     /// Rounds so far: each begins with another partition, so that none starves behind a full answer.
     rounds: usize,
 }
@@ -107,6 +105,11 @@ impl Consumer {
     /// The next offset to read.
     pub fn position(&self, topic: &str, partition: i32) -> Option<i64> {
         self.positions.get(&(Arc::from(topic), partition)).copied()
+    }
+
+    /// What is read, in order.
+    pub fn assigned(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.positions.keys()
     }
 
     /// One round: records of all partitions that have some; none after `max_wait`. Retriable errors are retried as the

@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::{Error, Result};
 
+/// A topic's name and the index of one of its partitions.
+pub type TopicPartition = (Arc<str>, i32);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
     pub id: i32,

@@ -3,8 +3,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    consume::ConsumeArgs, offsets::OffsetsArgs, output::Format, produce::ProduceArgs,
-    topic::TopicCommand,
+    consume::ConsumeArgs, group::GroupCommand, offsets::OffsetsArgs, output::Format,
+    produce::ProduceArgs, topic::TopicCommand, txn::TxnCommand,
 };
 
 const EXIT_CODES: &str = "\
@@ -12,11 +12,11 @@ Exit codes:
   0  done
   1  failed: the server refused it, or the input is wrong
   2  the command line is wrong
-  3  not found: there is no such topic, partition or deleted topic
+  3  not found: there is no such topic, partition, group, transaction or deleted topic
   4  the server cannot be reached, or did not answer in time
   5  it exists already";
 
-/// Topics, records and the state of a StreamHouse (or any Kafka) cluster.
+/// Topics, records, groups, transactions and the state of a StreamHouse (or any Kafka) cluster.
 #[derive(Parser)]
 #[command(name = "streamctl", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
@@ -57,6 +57,12 @@ pub enum Command {
     Consume(ConsumeArgs),
     /// Show the earliest and latest offset of each partition, and the first one at or after a time
     Offsets(OffsetsArgs),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// List, describe and abort transactions, find those that hang
+    #[command(subcommand)]
+    Txn(TxnCommand),
     /// Show the cluster's id, its brokers and what they store
     Cluster,
     /// Print the completion script of a shell

@@ -93,7 +93,15 @@ impl From<Error> for Failure {
 
 fn exit_of(error: &Error) -> Exit {
     match (error, error.code()) {
-        (_, Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)) => Exit::NotFound,
+        (
+            _,
+            Some(
+                ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::GroupIdNotFound
+                | ErrorCode::TransactionalIdNotFound,
+            ),
+        ) => Exit::NotFound,
         (_, Some(ErrorCode::TopicAlreadyExists)) => Exit::Exists,
         (_, Some(ErrorCode::RequestTimedOut)) => Exit::Unreachable,
         (Error::NoSuchPartition { .. }, _) => Exit::NotFound,
@@ -120,6 +128,9 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::MessageTooLarge => {
             "send smaller records or batches, or raise the topic's max.message.bytes"
         }
+        ErrorCode::GroupIdNotFound => "`streamctl group list` shows the groups there are",
+        ErrorCode::TransactionalIdNotFound => "`streamctl txn list` shows the ids there are",
+        ErrorCode::NonEmptyGroup => "stop the group's consumers first",
         ErrorCode::InvalidRecord => "a compacted topic needs a key on every record",
         _ => return None,
     })

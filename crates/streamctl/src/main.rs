@@ -1,4 +1,4 @@
-//! `streamctl`: topics, records and the cluster from the command line. It speaks the public protocols only, so it works
+//! `streamctl`: topics, records, groups, transactions and the cluster from the command line. It speaks the public protocols only, so it works
 //! with every Kafka server; undelete alone needs StreamHouse's HTTP address.
 #![allow(
     clippy::disallowed_methods,
@@ -8,7 +8,9 @@
 mod cli;
 mod cluster;
 mod consume;
+mod duration;
 mod failure;
+mod group;
 mod http;
 mod offsets;
 mod output;
@@ -16,6 +18,7 @@ mod produce;
 mod session;
 mod timestamp;
 mod topic;
+mod txn;
 
 use std::{io::Write, process::ExitCode};
 
@@ -49,6 +52,8 @@ async fn dispatch(command: Command, session: &Session) -> Result<(), Failure> {
         Command::Produce(args) => produce::run(args, session).await,
         Command::Consume(args) => consume::run(args, session).await,
         Command::Offsets(args) => offsets::run(args, session).await,
+        Command::Group(command) => group::run(command, session).await,
+        Command::Txn(command) => txn::run(command, session).await,
         Command::Cluster => cluster::run(session).await,
         Command::Completion { shell } => completion(shell),
     }

@@ -1,12 +1,15 @@
 //! `streamctl consume`: records, one a line.
 mod from;
+mod group;
 mod read;
 mod render;
 
 use clap::Args;
+use sh_client::Isolation;
 
 use crate::{failure::Failure, output::Format, session::Session, timestamp};
 use from::From;
+use group::GroupArgs;
 use render::Render;
 
 #[derive(Args)]
@@ -40,11 +43,21 @@ pub struct ConsumeArgs {
     /// See records of open and aborted transactions too
     #[arg(long)]
     uncommitted: bool,
+    #[command(flatten)]
+    membership: GroupArgs,
 }
 
 impl ConsumeArgs {
     fn from(&self) -> From {
         self.from_time.map_or(self.from, From::Time)
+    }
+
+    fn isolation(&self) -> Isolation {
+        if self.uncommitted {
+            Isolation::ReadUncommitted
+        } else {
+            Isolation::ReadCommitted
+        }
     }
 
     fn render(&self, output: Format) -> Render {
@@ -57,5 +70,8 @@ impl ConsumeArgs {
 }
 
 pub async fn run(args: ConsumeArgs, session: &Session) -> Result<(), Failure> {
-    read::read(args, session).await
+    match args.membership.group.clone() {
+        Some(name) => group::read(name, args, session).await,
+        None => read::read(args, session).await,
+    }
 }

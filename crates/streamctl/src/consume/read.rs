@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use sh_client::{Admin, Consumer, ConsumerOptions, ConsumerRecord, Isolation};
+use sh_client::{Admin, Consumer, ConsumerOptions, ConsumerRecord};
 
 use super::{ConsumeArgs, render::Render};
 use crate::{
@@ -28,15 +28,10 @@ pub async fn read(args: ConsumeArgs, session: &Session) -> Result<(), Failure> {
             Ok::<_, Failure>((partition, offset, bounds.latest))
         });
     let places = try_join_all(places).await?;
-    let isolation = if args.uncommitted {
-        Isolation::ReadUncommitted
-    } else {
-        Isolation::ReadCommitted
-    };
     let mut consumer = Consumer::new(
         client,
         ConsumerOptions {
-            isolation,
+            isolation: args.isolation(),
             ..ConsumerOptions::default()
         },
     );
@@ -122,11 +117,15 @@ impl<W: Write> Reading<W> {
             .iter()
             .flatten()
             .map(|(p, end)| format!("partition {p} up to {end}"));
-        let ends = ends.collect::<Vec<_>>().join(", ");
-        let advice = "an open transaction may hold them back: --uncommitted shows its records";
-        Failure::new(
-            Exit::Unreachable,
-            format!("no record came for the --timeout, but there are more ({ends}); {advice}"),
-        )
+        stalled(&ends.collect::<Vec<_>>().join(", "))
     }
+}
+
+/// Records that are there, but do not come.
+pub fn stalled(which: &str) -> Failure {
+    let advice = "an open transaction may hold them back: --uncommitted shows its records";
+    Failure::new(
+        Exit::Unreachable,
+        format!("no record came for the --timeout, but there are more ({which}); {advice}"),
+    )
 }
