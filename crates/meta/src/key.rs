@@ -122,7 +122,8 @@ pub enum Key {
     /// rebuild and restore.
     Cluster,
     /// A secret that the agents of the cluster share, by its name; `peers`: what they show each other, text, `sh_log::peers`.
-    /// Written by the agent that first needs it, then never; nothing prints or logs its value.
+    /// Written by the agent that first needs it, then never; nothing prints or logs its value, and it is not shipped to the
+    /// bucket (DESIGN 9): a store that was rebuilt gets a new one.
     Secret(String),
     /// **Who coordinates a group**: the incarnation of an agent and the coordinator epoch. JSON, `sh_node::groups`. Locked *and
     /// written* by everything that changes a group, so that it covers the four families below, and fences every former

@@ -1,5 +1,11 @@
 //! The agents that clients see, and which of them a partition is best asked for.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use sh_base::{AgentId, ErrorCode, Failure, TopicPartition, rendezvous};
@@ -43,6 +49,8 @@ pub struct Cluster {
 #[derive(Default)]
 pub struct ClusterCache {
     newest: Mutex<Option<(Duration, Arc<Cluster>)>>,
+    /// An agent was heard of that the newest one does not show as it is.
+    outdated: AtomicBool,
     /// Held by who reads it anew. The others go on with the old one meanwhile: heartbeats of groups need no metadata store,
     /// and must not seem to stop when it is away.
     reading: tokio::sync::Mutex<()>,
@@ -55,11 +63,26 @@ impl ClusterCache {
     }
 
     fn fresh(&self, now: Duration) -> Option<Arc<Cluster>> {
+        if self.outdated.load(Ordering::Relaxed) {
+            return None;
+        }
         let newest = self.newest.lock();
         let fresh = newest
             .as_ref()
             .filter(|(read, _)| now.saturating_sub(*read) < BELIEVED);
         fresh.map(|(_, cluster)| cluster.clone())
+    }
+
+    /// An agent's row, in any order: one that came, went or moved makes the list be read anew, once.
+    pub(crate) fn hear(&self, id: AgentId, row: &AgentRow) {
+        let Some(cluster) = self.known() else {
+            return;
+        };
+        let shown = cluster.agents.iter().find(|a| a.id == id);
+        let as_it_is = |a: &Agent| a.host == row.host && a.port == row.port && a.zone == row.zone;
+        if shown.is_some_and(as_it_is) != row.serving {
+            self.outdated.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -126,6 +149,8 @@ impl Node {
         if let Some(cluster) = cache.fresh(now) {
             return Ok(cluster);
         }
+        // Before the rows are read: what is heard meanwhile makes them be read again.
+        cache.outdated.store(false, Ordering::Relaxed);
         let away = || Failure::new(ErrorCode::StorageUnavailable, "the metadata store is slow");
         let read = timeout(READING_MAX, self.read_cluster()).await;
         match (read.unwrap_or_else(|_| Err(away())), cache.known()) {

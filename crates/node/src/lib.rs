@@ -24,7 +24,7 @@ pub mod transactions;
 use std::sync::Arc;
 
 use sh_base::{AgentId, Env, batch::Codec};
-use sh_log::{Log, Reader};
+use sh_log::{Log, Reader, agent::AgentRow};
 use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
 pub use caller::{Caller, Operation, Resource};
@@ -183,8 +183,14 @@ impl Node {
         self.0.groups.hear(entry);
         for change in &entry.changes {
             self.hear_config(change);
-            if let (Key::Topic(id), None) = (&change.key, &change.value) {
-                self.0.epochs.forget(*id);
+            match (&change.key, &change.value) {
+                (Key::Topic(id), None) => self.0.epochs.forget(*id),
+                (Key::Agent(id), Some(value)) => {
+                    if let Ok(row) = AgentRow::decode(value) {
+                        self.0.cluster.hear(*id, &row);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -65,3 +65,14 @@ pub fn wal(dir: &Path) -> anyhow::Result<()> {
         .for_each(|line| println!("{line}"));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let shown = value_text(&Key::Secret("peers".into()), &Bytes::from_static(b"0123"));
+        assert_eq!(shown, "(secret)");
+    }
+}

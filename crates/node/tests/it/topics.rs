@@ -340,3 +340,23 @@ async fn a_deleted_topic_is_purged_when_nobody_can_bring_it_back() {
     }
     assert_eq!(agent.node.purge_deleted(world.now_ms()).await, Ok(0));
 }
+
+#[tokio::test]
+async fn an_agent_that_comes_or_goes_is_known_as_soon_as_it_is_heard_of() {
+    let world = World::new();
+    let (a, b) = (world.agent(&[]).await, world.agent(&[]).await);
+    let now = world.now_ms();
+    a.says(true, now).await;
+    let shown = async || {
+        let cluster = a.node.cluster().await.unwrap();
+        Vec::from_iter(cluster.agents.iter().map(|agent| agent.id))
+    };
+    assert_eq!(shown().await, [a.me.agent]);
+    b.says(true, now).await;
+    assert_eq!(shown().await, [a.me.agent], "no second has passed");
+    a.listen(&world).await;
+    assert_eq!(shown().await, [a.me.agent, b.me.agent]);
+    b.says(false, now).await;
+    a.listen(&world).await;
+    assert_eq!(shown().await, [a.me.agent]);
+}
