@@ -59,7 +59,7 @@ impl MetaStore for Troubled {
         let entry = self.inner.update(update).await?;
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         match *self.trouble.lock() {
-            Trouble::LosesAnswers { one_in } if asked % one_in == 0 => {
+            Trouble::LosesAnswers { one_in } if asked.is_multiple_of(one_in) => {
                 Err(MetaError::Maybe("the answer was lost".into()))
             }
             _ => Ok(entry),

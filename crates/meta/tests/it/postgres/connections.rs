@@ -43,6 +43,20 @@ async fn an_update_is_two_round_trips() {
     );
 }
 
+#[tokio::test]
+async fn tables_that_came_with_a_newer_version_are_added() {
+    let _shared = server::shared().await;
+    let schema = server::schema().await;
+    let url = server::with_schema(&server::url(), &schema);
+    let identity = server::open(&url).await.identity().await.unwrap();
+    let drop = format!("DROP TABLE \"{schema}\".group_offset, \"{schema}\".txn_offset");
+    server::admin().await.batch_execute(&drop).await.unwrap();
+    let store = server::open(&url).await;
+    assert_eq!(store.identity().await.unwrap(), identity);
+    let all = sh_meta::KeyRange::all();
+    assert_eq!(store.scan(all, 1, false).await.unwrap(), []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn agents_that_start_at_once_make_the_tables_once() {
     let _shared = server::shared().await;
