@@ -2,7 +2,6 @@
 //! validation and metering happen here, once.
 //!
 //! *Invariant:* no type of this room knows a Kafka request, HTTP or protobuf. Errors are [`sh_base::Failure`].
-pub mod answers;
 pub mod caller;
 pub mod cluster;
 pub mod config;
@@ -28,7 +27,6 @@ use sh_base::{AgentId, Env, batch::Codec};
 use sh_log::{Log, Reader, agent::AgentRow};
 use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
-pub use answers::{AnswerMemory, Room};
 pub use caller::{Caller, Operation, Resource};
 pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
@@ -67,8 +65,6 @@ pub struct NodeParts {
     pub loggers: Loggers,
     /// The codec in which batches are stored that come plain, where the topic keeps the producer's codec (`segment.compression`).
     pub segment_codec: Option<Codec>,
-    /// What answers to fetches may hold until they are sent.
-    pub answers: AnswerMemory,
 }
 
 /// A handle of the product; cheap to clone.
@@ -90,7 +86,6 @@ struct Inner {
     epochs: metadata::KnownEpochs,
     loggers: Loggers,
     segment_codec: Option<Codec>,
-    answers: AnswerMemory,
 }
 
 impl Node {
@@ -108,7 +103,6 @@ impl Node {
             broker,
             loggers,
             segment_codec,
-            answers,
         } = parts;
         let id = agent.0.to_string();
         let broker = broker
@@ -132,7 +126,6 @@ impl Node {
             epochs: metadata::KnownEpochs::default(),
             loggers,
             segment_codec,
-            answers,
         }))
     }
 
@@ -157,10 +150,6 @@ impl Node {
     /// The read side of the log.
     pub fn reader(&self) -> &Reader {
         &self.0.reader
-    }
-    /// What answers to fetches hold until they are sent.
-    pub fn answers(&self) -> &AnswerMemory {
-        &self.0.answers
     }
     pub(crate) fn segment_codec(&self) -> Option<Codec> {
         self.0.segment_codec

@@ -95,6 +95,7 @@ impl From<Invalid> for Refused {
 struct Begun {
     /// The partition that it was held against; `None` if it did not come so far.
     partition: Option<TopicPartition>,
+    transactional: bool,
     underway: Result<Underway, Refused>,
 }
 
@@ -107,6 +108,7 @@ impl Begun {
     fn refused(partition: Option<TopicPartition>, why: impl Into<Refused>) -> Begun {
         Begun {
             partition,
+            transactional: false,
             underway: Err(why.into()),
         }
     }
@@ -227,6 +229,7 @@ impl Node {
             Err(failure) => return Begun::refused(Some(tp), failure),
         };
         meter(&batch);
+        let transactional = transaction.is_some();
         let ticket = self.log().append(Append {
             partition: tp,
             org: topic.org.clone(),
@@ -238,6 +241,7 @@ impl Node {
         });
         Begun {
             partition: Some(tp),
+            transactional,
             underway: Ok(Underway {
                 ticket,
                 log_append_time,
@@ -315,12 +319,17 @@ impl Node {
             let mut produced = Vec::with_capacity(partitions.len());
             for Begun {
                 partition,
+                transactional,
                 underway,
             } in partitions
             {
                 produced.push(match outcome(underway, ack, deadline).await {
                     Ok(stored) => Ok(stored),
-                    Err(refused) => Err(self.with_log_start(refused, partition, deadline).await),
+                    Err(refused) => {
+                        let code = refused.failure.code;
+                        let by_log = partition.filter(|_| is_said_by_the_log(code, transactional));
+                        Err(self.with_log_start(refused, by_log, deadline).await)
+                    }
                 });
             }
             topics.push(produced);
@@ -328,14 +337,14 @@ impl Node {
         topics
     }
 
-    /// Adds the log start to what the log itself refused.
+    /// Adds the log start to what the log of a partition refused.
     async fn with_log_start(
         &self,
         refused: Refused,
         partition: Option<TopicPartition>,
         deadline: Instant,
     ) -> Refused {
-        let (Some(tp), true) = (partition, is_said_by_the_log(refused.failure.code)) else {
+        let Some(tp) = partition else {
             return refused;
         };
         let ends = timeout_at(deadline, self.reader().ends(tp)).await;
@@ -346,16 +355,17 @@ impl Node {
     }
 }
 
-/// What a producer has to look into itself, where other errors speak of the request or of the server.
-fn is_said_by_the_log(code: ErrorCode) -> bool {
-    matches!(
-        code,
+/// What a producer has to look into itself, where other errors speak of the request, of the transaction or of the server.
+fn is_said_by_the_log(code: ErrorCode, transactional: bool) -> bool {
+    match code {
         ErrorCode::InvalidRecord
-            | ErrorCode::InvalidTimestamp
-            | ErrorCode::OutOfOrderSequenceNumber
-            | ErrorCode::InvalidProducerEpoch
-            | ErrorCode::UnsupportedCompressionType
-    )
+        | ErrorCode::InvalidTimestamp
+        | ErrorCode::OutOfOrderSequenceNumber
+        | ErrorCode::UnsupportedCompressionType => true,
+        // A transactional batch is held against its transaction first.
+        ErrorCode::InvalidProducerEpoch | ErrorCode::InvalidTxnState => !transactional,
+        _ => false,
+    }
 }
 
 /// Is there one whole batch at least, with something wrong in its header?

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 use sh_base::{Failure, ProducerId};
 use sh_node::{Operation, Resource, TransactionPartitions};
 
-use super::transactions::{abortable_before, fenced_before};
+use super::transactions::fenced_before;
 use crate::{
     door::Ctx,
     errors::{self, NONE},
@@ -19,7 +19,6 @@ use crate::{
 /// Many transactions in one request, for brokers.
 const BATCHED_SINCE: i16 = 4;
 const FENCED_SINCE: i16 = 2;
-const ABORTABLE_SINCE: i16 = 5;
 
 pub async fn handle(
     ctx: &Ctx,
@@ -73,10 +72,7 @@ async fn one(
         .await;
     let code = |outcome: Result<(), Failure>| match outcome {
         Ok(()) => NONE,
-        Err(failure) => {
-            let failure = fenced_before(FENCED_SINCE, version, failure);
-            errors::code(&abortable_before(ABORTABLE_SINCE, version, failure))
-        }
+        Err(failure) => errors::code(&fenced_before(FENCED_SINCE, version, failure)),
     };
     let told = |(i, topic): (usize, AddPartitionsToTxnTopic)| {
         let partition = |(j, index): (usize, &i32)| {

@@ -23,7 +23,7 @@ use sh_node::{
 };
 use sh_wire::{ProduceRequest, ProducedPartition, ProducedTopic, RequestHeader, encode_response};
 
-use super::{names, transactions::abortable_before};
+use super::names;
 use crate::{
     connection::Answering,
     door::{Charge, Ctx},
@@ -251,7 +251,7 @@ fn partition_answer(index: i32, produced: Produced, version: i16) -> PartitionPr
             records,
             log_start,
         }) => {
-            let failure = abortable_before(ABORTABLE_SINCE, version, failure);
+            let failure = known_to(version, failure);
             let answer = answer
                 .with_error_code(errors::code(&failure))
                 .with_base_offset(-1)
@@ -268,6 +268,17 @@ fn partition_answer(index: i32, produced: Produced, version: i16) -> PartitionPr
                 .with_error_message(message.map(StrBytes::from_string))
                 .with_record_errors(records.into_iter().map(record_error).collect())
         }
+    }
+}
+
+/// Clients of older versions do not know that a transaction may be aborted and begun again.
+fn known_to(version: i16, failure: Failure) -> Failure {
+    match version < ABORTABLE_SINCE && failure.code == ErrorCode::TransactionAbortable {
+        true => {
+            let text = "Partition was not added to the transaction";
+            Failure::new(ErrorCode::InvalidTxnState, text)
+        }
+        false => failure,
     }
 }
 

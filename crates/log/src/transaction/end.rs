@@ -90,3 +90,7 @@ impl EndPlan {
         Ok(EndOutcome::Ended(writes))
     }
 }
+
+#[cfg(test)]
+#[path = "end_tests.rs"]
+mod tests;

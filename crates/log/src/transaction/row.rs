@@ -26,7 +26,7 @@ pub struct TransactionRow {
     pub version2: bool,
     /// `transaction.timeout.ms`
     pub timeout_ms: i32,
-    /// Wall clock when the open transaction began, milliseconds; -1: none is open.
+    /// Wall clock when the open or last transaction of the session began, milliseconds; -1: there was none.
     pub started_ms: i64,
     /// Wall clock of the last change; what `transactional.id.expiration.ms` counts from.
     pub updated_ms: i64,

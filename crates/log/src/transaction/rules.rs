@@ -385,7 +385,6 @@ fn ended(row: &TransactionRow, commit: bool, version2: bool, now_ms: i64) -> Tra
     TransactionRow {
         state: TransactionState::completed(commit),
         version2,
-        started_ms: -1,
         updated_ms: now_ms,
         partitions: Default::default(),
         groups: Default::default(),

@@ -253,7 +253,7 @@ fn in_version_2_an_end_raises_the_epoch_and_is_answered_again() {
     assert_eq!(close.next.state, TransactionState::CompleteCommit);
     assert_eq!(
         (close.next.started_ms, close.next.partition_count()),
-        (-1, 0)
+        (100, 0)
     );
     let next = close.next;
     assert_eq!(

@@ -257,7 +257,12 @@ impl Draft<'_> {
         version: u64,
     ) -> Result<(), GroupError> {
         let key = transaction::key(&group.org, transaction);
-        let changed = transaction::check(self.value(&key), transaction, &group.group)?;
+        let first = rows
+            .first()
+            .and_then(|(_, row)| OffsetRow::decode(row).ok());
+        let now_ms = first.map_or(0, |row| row.committed_ms);
+        let row = self.value(&key);
+        let changed = transaction::check(row, transaction, &group.group, now_ms)?;
         let range = KeyRange::txn_offsets_of(&group.org, &group.group, transaction.producer_id);
         let fresh = self
             .writes

@@ -3,8 +3,9 @@
 //! The group's coordinator puts them there ([`check`], in the update of [`super::change`]); whoever ends the transaction makes
 //! them committed, or drops them, with [`PendingOffsets`], in the update that ends it.
 use bytes::Bytes;
-use sh_base::{Org, PartitionIndex, ProducerId, TopicId};
+use sh_base::{ErrorCode, Org, PartitionIndex, ProducerId, TopicId};
 use sh_coord::{GroupError, command::Transaction};
+use sh_log::transaction::{TransactionRow, admit_offsets};
 use sh_meta::{Key, KeyRange, MetaError, MetaStore, View, Write};
 
 /// The row of a commit's transaction.
@@ -17,13 +18,28 @@ pub(super) fn key(org: &Org, transaction: &Transaction) -> Key {
 /// A transactional id without a row belongs to no producer.
 pub(super) fn check(
     row: Option<&Bytes>,
-    _transaction: &Transaction,
-    _group: &str,
+    transaction: &Transaction,
+    group: &str,
+    now_ms: i64,
 ) -> Result<Option<Bytes>, GroupError> {
-    match row {
-        None => Err(GroupError::InvalidProducerIdMapping),
-        Some(_) => Err(GroupError::InvalidTxnState),
-    }
+    let row = TransactionRow::of(row).map_err(|error| {
+        tracing::error!(%error, "a transaction cannot be read");
+        GroupError::UnknownServerError
+    })?;
+    let producer = (transaction.producer_id, transaction.producer_epoch);
+    let admitted = admit_offsets(
+        row.as_ref(),
+        producer,
+        group,
+        transaction.adds_group,
+        now_ms,
+    );
+    let changed = admitted.map_err(|code| match code {
+        ErrorCode::InvalidProducerIdMapping => GroupError::InvalidProducerIdMapping,
+        ErrorCode::InvalidProducerEpoch => GroupError::InvalidProducerEpoch,
+        _ => GroupError::TransactionAbortable,
+    })?;
+    Ok(changed.map(|row| row.encode()))
 }
 
 /// More offsets than one transaction may commit for one group: its end is one update.
@@ -61,6 +77,11 @@ impl PendingOffsets {
             producer,
             offsets: offsets.collect(),
         })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.offsets.len()
     }
 
     /// To be locked by the update: the row that covers the group's offsets.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use sh_base::{Failure, Org, ProducerEpoch, ProducerId, TopicId, TopicPartition};
+use sh_base::{
+    ErrorCode, Failure, Org, ProducerEpoch, ProducerId, TopicId, TopicPartition,
+    limits::UPDATE_EXTENTS_MAX,
+};
 use sh_log::{
     ingest::await_unleased,
     transaction::{Close, EndAsk, EndOutcome, EndPlan, Ending, TransactionRow, end},
@@ -15,8 +18,12 @@ use uuid::Uuid;
 use super::malformed;
 use crate::{
     Caller, Node,
-    control::{Refusal, decision},
+    control::{Refusal, decision, storage},
+    groups::PendingOffsets,
 };
+
+/// Offsets of one transaction, of all its groups together, that one update can write.
+const OFFSETS_MAX: usize = UPDATE_EXTENTS_MAX;
 
 /// EndTxn.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +108,13 @@ impl Node {
             let (Step::Close(close), Some(row)) = (step(row.as_ref(), now_ms)?, &row) else {
                 return Ok(());
             };
-            let plan = EndPlan::new(org.clone(), id.to_owned(), (seen, row), close, now_ms);
-            match self.run_end(id, Arc::new(plan)).await? {
+            let end = EndPlan::new(org.clone(), id.to_owned(), (seen, row), close, now_ms);
+            let offsets = self.pending_offsets(org, row).await?;
+            if offsets.iter().map(PendingOffsets::count).sum::<usize>() > OFFSETS_MAX {
+                self.drop_offsets(id, &end, offsets).await?;
+                continue;
+            }
+            match self.run_end(id, Arc::new(end), Arc::new(offsets)).await? {
                 Reply::Ended => return Ok(()),
                 Reply::Changed => {}
                 Reply::Leased(partitions) => self.await_unleased(id, partitions).await,
@@ -111,14 +123,69 @@ impl Node {
         }
     }
 
-    async fn run_end(&self, id: &str, end: Arc<EndPlan>) -> Result<Reply, Failure> {
+    /// What the transaction will commit for its groups.
+    async fn pending_offsets(
+        &self,
+        org: &Org,
+        row: &TransactionRow,
+    ) -> Result<Vec<PendingOffsets>, Failure> {
+        let mut offsets = Vec::with_capacity(row.groups.len());
+        for group in &row.groups {
+            let read = PendingOffsets::read(&**self.store(), org, group, row.producer());
+            offsets.push(read.await.map_err(storage)?);
+        }
+        Ok(offsets)
+    }
+
+    async fn run_end(
+        &self,
+        id: &str,
+        end: Arc<EndPlan>,
+        offsets: Arc<Vec<PendingOffsets>>,
+    ) -> Result<Reply, Failure> {
         let plan = Plan {
-            locks: end.locks(),
+            locks: end
+                .locks()
+                .into_iter()
+                .chain(offsets.iter().map(PendingOffsets::lock))
+                .collect(),
+            reads: offsets.iter().flat_map(PendingOffsets::reads).collect(),
+            scans: offsets.iter().map(PendingOffsets::scan).collect(),
             ..Plan::default()
         };
-        let apply = move |view: &View| decide(&end, view);
+        let apply = move |view: &View| decide(&end, &offsets, view);
         self.change_on(self.transaction_lanes().of(id), plan, apply)
             .await
+    }
+
+    /// More offsets than one update can write cannot be committed. An abort drops them group by group before it ends the
+    /// transaction: nobody will ever see them either way.
+    async fn drop_offsets(
+        &self,
+        id: &str,
+        end: &EndPlan,
+        offsets: Vec<PendingOffsets>,
+    ) -> Result<(), Failure> {
+        if end.close.commit {
+            let text = format!("a transaction commits at most {OFFSETS_MAX} offsets: abort it");
+            return Err(Failure::new(ErrorCode::TransactionAbortable, text));
+        }
+        for group in offsets {
+            let plan = Plan {
+                locks: vec![group.lock()],
+                reads: group.reads(),
+                scans: vec![group.scan()],
+                ..Plan::default()
+            };
+            // What came meanwhile is read and dropped the next time.
+            let apply = move |view: &View| {
+                let scanned = view.scans.iter().flatten().cloned().collect::<Vec<_>>();
+                decision(group.end(view, &scanned, false).unwrap_or_default(), &())
+            };
+            let lane = self.transaction_lanes().of(id);
+            self.change_on::<()>(lane, plan, apply).await?;
+        }
+        Ok(())
     }
 
     /// Markers wait until nobody has promised offsets that are not committed.
@@ -134,9 +201,17 @@ impl Node {
     }
 }
 
-fn decide(end: &EndPlan, view: &View) -> Decision {
+fn decide(end: &EndPlan, offsets: &[PendingOffsets], view: &View) -> Decision {
     match end.decide(view) {
-        Ok(EndOutcome::Ended(writes)) => decision(writes, &Reply::Ended),
+        Ok(EndOutcome::Ended(mut writes)) => {
+            for (group, scanned) in offsets.iter().zip(&view.scans) {
+                match group.end(view, scanned, end.close.commit) {
+                    Some(settled) => writes.extend(settled),
+                    None => return decision(vec![], &Reply::Changed),
+                }
+            }
+            decision(writes, &Reply::Ended)
+        }
         Ok(EndOutcome::Changed) => decision(vec![], &Reply::Changed),
         Ok(EndOutcome::Leased(partitions)) => {
             let named = partitions.iter().map(|tp| (tp.topic.0, tp.partition));

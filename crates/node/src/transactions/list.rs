@@ -20,7 +20,7 @@ const PAGE: usize = 500;
 pub struct TransactionFilter {
     pub states: Vec<TransactionState>,
     pub producers: Vec<ProducerId>,
-    /// Open for longer than this, milliseconds.
+    /// Begun longer ago than this, milliseconds.
     pub longer_than_ms: Option<i64>,
     /// By RE2's rules; it has to match the whole transactional id.
     pub pattern: Option<String>,
@@ -37,7 +37,7 @@ pub struct ListedTransaction {
 pub struct DescribedTransaction {
     pub state: TransactionState,
     pub timeout_ms: i32,
-    /// -1: none is open.
+    /// Of the open or last one; -1: there was none.
     pub started_ms: i64,
     pub producer: ProducerId,
     pub epoch: ProducerEpoch,
@@ -48,9 +48,9 @@ pub struct DescribedTransaction {
 
 impl TransactionFilter {
     fn takes(&self, row: &TransactionRow, now_ms: i64) -> bool {
-        let long = self.longer_than_ms.is_none_or(|longer| {
-            row.is_ongoing() && now_ms.saturating_sub(row.started_ms) > longer
-        });
+        // Kafka takes a session without transactions for one that began at the beginning of time.
+        let lasted_ms = now_ms.saturating_sub(row.started_ms);
+        let long = self.longer_than_ms.is_none_or(|longer| lasted_ms > longer);
         (self.states.is_empty() || self.states.contains(&row.state))
             && (self.producers.is_empty() || self.producers.contains(&row.producer()))
             && long

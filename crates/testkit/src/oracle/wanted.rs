@@ -137,6 +137,14 @@ pub const WANTED: &[Wanted] = &[
         reason: "For a duplicate Kafka tells the client's own timestamp; the field is about the server's, and there is none with CreateTime.",
     },
     Wanted {
+        scenario: "txn_version_2",
+        step: "*",
+        path: "*.log_append_time_ms",
+        kafka: "*",
+        ours: "-1",
+        reason: "For a duplicate Kafka tells the client's own timestamp; the field is about the server's, and there is none with CreateTime.",
+    },
+    Wanted {
         scenario: "create_topics_numbers",
         step: "CreateTopics: 1 partitions, * replicas",
         path: "topics[*].error_code",

@@ -13,6 +13,7 @@ mod produce_bad;
 mod producers;
 pub mod requests;
 mod sessions;
+mod transactions;
 mod versions;
 
 use super::Scenario;
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         producers::SCENARIOS,
         fetch::SCENARIOS,
         sessions::SCENARIOS,
+        transactions::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
