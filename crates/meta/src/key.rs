@@ -306,6 +306,13 @@ impl KeyRange {
         prefix.push(0);
         KeyRange::prefix(prefix)
     }
+    /// The configs of one kind of an org.
+    pub fn configs(org: &Org, kind: &str) -> KeyRange {
+        let mut prefix = vec![Family::Config as u8];
+        put_text(&mut prefix, [org.as_str(), kind]);
+        prefix.push(0);
+        KeyRange::prefix(prefix)
+    }
     /// The groups of an org, by id.
     pub fn groups(org: &Org) -> KeyRange {
         let mut prefix = vec![Family::Group as u8];

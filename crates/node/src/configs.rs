@@ -1,7 +1,6 @@
-//! Describing and altering the configs of topics, brokers and their loggers.
+//! Describing and altering the configs of topics, brokers, their loggers and groups.
 use std::collections::{BTreeMap, HashSet};
 
-use bytes::Bytes;
 use sh_base::{ErrorCode, Failure, Org, TopicName};
 use sh_meta::{Change, Key, Row, View};
 
@@ -13,6 +12,7 @@ use crate::{
         broker_entries, cluster_entries,
     },
     control::{damaged, put, storage},
+    group_configs::configs_of,
     topic::living_row,
     topic_table::unknown_name,
 };
@@ -24,6 +24,7 @@ pub enum ResourceKind {
     /// By its id; with an empty name, all of them.
     Broker,
     BrokerLogger,
+    Group,
 }
 
 /// A thing that has configs.
@@ -51,6 +52,7 @@ impl Node {
             ResourceKind::Topic => self.describe_topic(caller, &resource.name).await?,
             ResourceKind::Broker => self.describe_broker(caller, &resource.name)?,
             ResourceKind::BrokerLogger => self.describe_loggers(caller, &resource.name)?,
+            ResourceKind::Group => self.describe_group_configs(caller, &resource.name).await?,
         };
         if let Some(names) = names.filter(|names| !names.is_empty()) {
             entries.retain(|entry| names.contains(&entry.name));
@@ -147,6 +149,10 @@ impl Node {
             ResourceKind::BrokerLogger => {
                 self.authorize(caller, Operation::AlterConfigs, Resource::Cluster)?;
                 self.alter_loggers(&resource.name, &changes, validate_only)
+            }
+            ResourceKind::Group => {
+                self.alter_group_configs(caller, &resource.name, changes, validate_only)
+                    .await
             }
         }
     }
@@ -257,6 +263,7 @@ impl Node {
                 let cluster = self.cluster().await?;
                 cluster.agents.iter().map(|a| a.id.0.to_string()).collect()
             }
+            ResourceKind::Group => self.groups_with_configs(caller).await?,
         };
         Ok(names
             .into_iter()
@@ -306,12 +313,6 @@ impl Node {
 /// The row of what was set for one broker, or (no name) for all.
 fn broker_key(name: &str) -> Key {
     Key::Config(Org::default(), BROKER.into(), name.into())
-}
-
-/// The value of `Key::Config`: a JSON object of texts.
-fn configs_of(row: &Row) -> Result<BTreeMap<String, String>, Failure> {
-    let parse = |bytes: &Bytes| serde_json::from_slice(bytes).map_err(|e| damaged("config row", e));
-    row.value.as_ref().map_or(Ok(BTreeMap::new()), parse)
 }
 
 fn topic_name(name: &str) -> Result<TopicName, Failure> {

@@ -9,6 +9,7 @@ pub mod configs;
 mod control;
 mod delete_records;
 pub mod fetch;
+mod group_configs;
 pub mod groups;
 pub mod log_dirs;
 mod lookup;

@@ -13,9 +13,9 @@ use super::{
 use crate::{door::Ctx, errors::code};
 
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 /// Kinds that are listed, in Kafka's order.
-const KINDS: [ResourceKind; 3] = [
+const KINDS: [ResourceKind; 4] = [
+    ResourceKind::Group,
     ResourceKind::BrokerLogger,
     ResourceKind::Broker,
     ResourceKind::Topic,
@@ -35,7 +35,7 @@ pub async fn handle(
 
 /// No types: all of them.
 async fn list(ctx: &Ctx, version: i16, types: &[i8]) -> Result<Vec<ConfigResource>, Failure> {
-    let known = |t: &i8| kind_of(*t).is_some() || matches!(*t, CLIENT_METRICS | GROUP);
+    let known = |t: &i8| kind_of(*t).is_some() || *t == CLIENT_METRICS;
     if !types.iter().all(known) {
         return Err(ErrorCode::UnsupportedVersion.into());
     }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sh_base::{ErrorCode, Failure};
 
-use super::{BrokerConfig, Kind, broker, check::elements, topic};
+use super::{BrokerConfig, Kind, broker, check::elements, group, topic};
 
 /// What to do with one config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,16 +100,32 @@ pub fn topic_configs(
             let inherited = entry.broker.and_then(|name| broker.get(name));
             (entry.def.kind == Kind::List).then(|| inherited.or(entry.def.default).unwrap_or(""))
         })
-        .map_err(|verb| {
-            let name = &op.name;
-            config(format!(
-                "Can't {} to key {name} because its type is not LIST.",
-                verb.upper()
-            ))
-        })?;
+        .map_err(|verb| not_a_list(&op, &verb))?;
     }
     topic::validate(&new).map_err(config)?;
     Ok(new)
+}
+
+/// What is set for one group after a change.
+pub fn group_configs(
+    old: &Configs,
+    changes: &Changes,
+    broker: &BrokerConfig,
+) -> Result<Configs, Failure> {
+    let mut new = old.clone();
+    for op in changes.ops(old)? {
+        apply(&mut new, &op, |_| None).map_err(|verb| not_a_list(&op, &verb))?;
+    }
+    group::validate(&mut new, broker).map_err(config)?;
+    Ok(new)
+}
+
+fn not_a_list(op: &ConfigOp, verb: &ListVerb) -> Failure {
+    let name = &op.name;
+    config(format!(
+        "Can't {} to key {name} because its type is not LIST.",
+        verb.upper()
+    ))
 }
 
 /// What is set for one broker, or for all, after a change. Names that mean nothing here are kept, as Kafka keeps them: tools

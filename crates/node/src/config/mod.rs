@@ -1,11 +1,12 @@
 //! Configs: what can be set, which values are legal, and what is in force.
 //!
-//! Two tables define them, [`topic::TABLE`] and [`broker::TABLE`], with Kafka's names, types and defaults. Values are text,
+//! Three tables define them, [`topic::TABLE`], [`broker::TABLE`] and [`group::TABLE`], with Kafka's names, types and defaults. Values are text,
 //! as they travel and as they are stored; they are checked when they are set, in Kafka's words.
 pub mod alter;
 pub mod broker;
 mod check;
 mod effective;
+pub mod group;
 mod loggers;
 pub mod topic;
 
@@ -16,6 +17,7 @@ pub use broker::{
 };
 pub use check::Check;
 pub use effective::{ConfigEntry, Effective, Source, Synonym};
+pub use group::{GROUP, GroupConfigs};
 pub use loggers::{Loggers, SetLogLevel};
 
 /// The type of a value, as DescribeConfigs names it.

@@ -54,7 +54,8 @@ impl Node {
         let topics = self.topics_of(&stored).await?;
         let gone: Vec<Key> = stored.orphans(&key, &topics).collect();
         self.remove_orphans(&key, &gone).await?;
-        let retention_ms = super::settings::group_settings(&self.broker()).offsets_retention_ms;
+        let minutes = self.broker().number("offsets.retention.minutes");
+        let retention_ms = minutes.saturating_mul(60_000);
         if !stored.may_expire(&topics, self.env().wall_ms(), retention_ms) {
             return Ok(gone.len());
         }

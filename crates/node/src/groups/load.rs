@@ -17,9 +17,11 @@ use super::{
     change::{Fence, Part},
     committed::{away, scan_all},
     row::GroupKey,
+    settings::Configs,
     topics::OrgTopics,
     writer::{Outcome, Writer},
 };
+use crate::group_configs;
 
 /// Groups that are read at the same time.
 const READS_MAX: usize = 8;
@@ -33,6 +35,8 @@ pub(super) struct Loaded {
     pub version: u64,
     pub snapshot: Snapshot,
     pub topics: Arc<Topics>,
+    /// What is set for the group, and the version of the row that says so.
+    pub configs: (u64, Configs),
 }
 
 /// What loading takes; shared by all shards.
@@ -57,7 +61,7 @@ impl Loader {
     pub async fn load(&self, key: &GroupKey, life: u64) -> Result<Loaded, GroupError> {
         let topics = self.topics.of(&key.org).await.map_err(|e| away(&e))?;
         for _ in 0..ATTEMPTS {
-            let row = self.coordinator_row(key).await?;
+            let (row, configs) = self.first_rows(key).await?;
             if row.value.is_none() {
                 let version = row.version;
                 return Ok(Loaded {
@@ -68,6 +72,7 @@ impl Loader {
                     version,
                     snapshot: Snapshot::default(),
                     topics,
+                    configs,
                 });
             }
             match self.take_over(key).await {
@@ -79,6 +84,7 @@ impl Loader {
                         version,
                         snapshot,
                         topics,
+                        configs,
                     });
                 }
                 // It was deleted meanwhile.
@@ -89,14 +95,22 @@ impl Loader {
         Err(GroupError::CoordinatorLoadInProgress)
     }
 
-    async fn coordinator_row(&self, key: &GroupKey) -> Result<Row, GroupError> {
+    /// The coordinator row, and what is set for the group.
+    async fn first_rows(&self, key: &GroupKey) -> Result<(Row, (u64, Configs)), GroupError> {
         let _turn = self.reads.acquire().await;
-        let rows = self
+        let keys = [key.coordinator(), group_configs::key(&key.org, &key.group)];
+        let mut rows = self
             .store
-            .get(&[key.coordinator()])
+            .get(&keys)
             .await
-            .map_err(|e| away(&e))?;
-        Ok(rows.into_iter().next().unwrap_or_default())
+            .map_err(|e| away(&e))?
+            .into_iter();
+        let (row, set) = (
+            rows.next().unwrap_or_default(),
+            rows.next().unwrap_or_default(),
+        );
+        let configs = group_configs::configs_of(&set).map_err(|e| away(&e))?;
+        Ok((row, (set.version, configs)))
     }
 
     async fn take_over(&self, key: &GroupKey) -> Outcome {

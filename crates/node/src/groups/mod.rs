@@ -31,13 +31,15 @@ use std::{
 
 use sh_base::{Env, Incarnation, Org};
 use sh_coord::{Client, Command, GroupError, Reply, reply::Listing};
-use sh_meta::{Change, FeedEntry, Key, Lane, MetaStore};
+use sh_meta::{Change, FeedEntry, Key, Lane, MetaStore, Row};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
-use crate::{BrokerConfig, Caller, Node, Operation, Resource, TopicTable};
+use crate::{
+    BrokerConfig, Caller, Node, Operation, Resource, TopicTable, config::GROUP, group_configs,
+};
 use load::Loader;
 use names::Names;
 use row::{CoordinatorRow, GroupKey};
@@ -71,14 +73,14 @@ impl Groups {
         table: Arc<TopicTable>,
     ) -> Groups {
         let me = lane.id().by;
-        let settings = Arc::new(settings::group_settings(&table.broker()));
+        let broker = table.broker();
         let writer = Writer::spawn(env.clone(), lane);
         let topics = Arc::new(OrgTopics::new(table));
         let loader = Arc::new(Loader::new(store.clone(), writer, topics.clone()));
         let shard = |place: usize| {
             let (send, inbox) = mpsc::unbounded_channel();
             let (env, own) = (env.clone(), send.downgrade());
-            let shard = Shard::new(place, env, loader.clone(), own, settings.clone());
+            let shard = Shard::new(place, env, loader.clone(), own, broker.clone());
             tokio::spawn(shard.run(inbox));
             send
         };
@@ -140,13 +142,16 @@ impl Groups {
         groups
     }
 
-    /// Takes in what an update changed: another agent's take-overs, topics.
+    /// Takes in what an update changed: another agent's take-overs, configs of groups, topics.
     pub fn hear(&self, entry: &FeedEntry) {
         let mut topics = false;
         for change in &entry.changes {
             match &change.key {
                 Key::GroupCoordinator(org, group) if entry.request.lane.by != self.me => {
                     self.hear_coordinator(GroupKey::new(org, group), change);
+                }
+                Key::Config(org, kind, group) if kind == GROUP => {
+                    self.hear_configs(GroupKey::new(org, group), change);
                 }
                 Key::Topic(_) | Key::TopicName(..) => topics = true,
                 _ => {}
@@ -167,10 +172,20 @@ impl Groups {
     }
 
     /// Takes in new broker configs.
-    pub fn set_broker(&self, broker: &BrokerConfig) {
-        let settings = Arc::new(settings::group_settings(broker));
+    pub fn set_broker(&self, broker: &Arc<BrokerConfig>) {
         for shard in &self.shards {
-            let _ = shard.send(Message::Settings(settings.clone()));
+            let _ = shard.send(Message::Broker(broker.clone()));
+        }
+    }
+
+    fn hear_configs(&self, key: GroupKey, change: &Change) {
+        let row = Row {
+            value: change.value.clone(),
+            version: change.version,
+        };
+        match group_configs::configs_of(&row) {
+            Ok(configs) => self.tell(&key, Message::Configs(key.clone(), row.version, configs)),
+            Err(error) => tracing::error!(%error, "configs of a group that cannot be read"),
         }
     }
 

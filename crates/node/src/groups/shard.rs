@@ -6,7 +6,7 @@ use std::{
 };
 
 use sh_base::{Env, Org};
-use sh_coord::{Event, GroupError, GroupSettings, Topics, reply::Listing};
+use sh_coord::{Event, GroupError, Topics, reply::Listing};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
@@ -16,9 +16,11 @@ use super::{
     change::Part,
     load::{Loaded, Loader, now},
     row::GroupKey,
+    settings::{Configs, group_settings},
     slot::{Ask, Ready},
     writer::{Outcome, Writer},
 };
+use crate::BrokerConfig;
 
 /// A group without members that was not asked for so long is forgotten here; its rows stay.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -36,7 +38,9 @@ pub(super) enum Message {
     /// Another agent should coordinate the group.
     GiveUp(GroupKey),
     Topics(Org, Arc<Topics>),
-    Settings(Arc<GroupSettings>),
+    Broker(Arc<BrokerConfig>),
+    /// What is set for one group, at this version of its row.
+    Configs(GroupKey, u64, Configs),
     List(Org, oneshot::Sender<Vec<Listing>>),
     /// Gives all groups up, for good.
     Drain(oneshot::Sender<()>),
@@ -72,6 +76,8 @@ struct Slot {
     state: State,
     /// When its machine wants to be polled.
     timeout: Option<Duration>,
+    /// What is set for this group, and the version of the row that says so.
+    configs: (u64, Configs),
 }
 
 pub(super) struct Shard {
@@ -81,7 +87,7 @@ pub(super) struct Shard {
     loader: Arc<Loader>,
     writer: Writer,
     own: mpsc::WeakUnboundedSender<Message>,
-    settings: Arc<GroupSettings>,
+    broker: Arc<BrokerConfig>,
     groups: HashMap<GroupKey, Slot>,
     timeouts: BTreeSet<(Duration, GroupKey)>,
     lives: u64,
@@ -95,7 +101,7 @@ impl Shard {
         env: Env,
         loader: Arc<Loader>,
         own: mpsc::WeakUnboundedSender<Message>,
-        settings: Arc<GroupSettings>,
+        broker: Arc<BrokerConfig>,
     ) -> Shard {
         Shard {
             place,
@@ -104,7 +110,7 @@ impl Shard {
             writer: loader.writer.clone(),
             loader,
             own,
-            settings,
+            broker,
             groups: HashMap::new(),
             timeouts: BTreeSet::new(),
             lives: 0,
@@ -145,10 +151,12 @@ impl Shard {
             Message::Taken(key, version) => self.taken(key, version),
             Message::GiveUp(key) => self.give_up(&key, GroupError::NotCoordinator),
             Message::Topics(org, topics) => self.tell(|key| key.org == org, Event::Topics(topics)),
-            Message::Settings(settings) => {
-                self.settings = settings.clone();
-                self.tell(|_| true, Event::Settings(settings));
+            Message::Broker(broker) => {
+                self.broker = broker;
+                let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+                keys.iter().for_each(|key| self.set_settings(key));
             }
+            Message::Configs(key, version, configs) => self.configs(&key, version, configs),
             Message::List(org, reply) => {
                 let _ = reply.send(self.list(&org));
             }
@@ -184,6 +192,7 @@ impl Shard {
             life,
             state: State::Loading(vec![waiting]),
             timeout: None,
+            configs: Default::default(),
         };
         self.groups.insert(key.clone(), slot);
         self.load(key, life);
@@ -205,7 +214,12 @@ impl Shard {
             Ok(loaded) => loaded,
             Err(code) => return self.give_up(&key, code),
         };
-        let (settings, rng) = (self.settings.clone(), self.env.rng.clone());
+        // A change may have been heard of while the row was read.
+        if loaded.configs.0 > slot.configs.0 {
+            slot.configs = loaded.configs.clone();
+        }
+        let settings = Arc::new(group_settings(&self.broker, &slot.configs.1));
+        let rng = self.env.rng.clone();
         let ready = Ready::new(key.clone(), loaded, settings, rng, now(&self.env));
         let waiting = match std::mem::replace(&mut slot.state, State::Ready(Box::new(ready))) {
             State::Loading(waiting) => waiting,
@@ -261,6 +275,23 @@ impl Shard {
         let keys: Vec<GroupKey> = self.groups.keys().filter(|key| who(key)).cloned().collect();
         for key in keys {
             self.with(&key, |ready| ready.handle(now, event.clone()));
+        }
+    }
+
+    fn configs(&mut self, key: &GroupKey, version: u64, configs: Configs) {
+        if let Some(slot) = self.groups.get_mut(key)
+            && version > slot.configs.0
+        {
+            slot.configs = (version, configs);
+            self.set_settings(key);
+        }
+    }
+
+    fn set_settings(&mut self, key: &GroupKey) {
+        if let Some(slot) = self.groups.get(key) {
+            let settings = Arc::new(group_settings(&self.broker, &slot.configs.1));
+            let now = now(&self.env);
+            self.with(key, |ready| ready.handle(now, Event::Settings(settings)));
         }
     }
 

@@ -73,6 +73,7 @@ impl Ready {
             version,
             snapshot,
             topics,
+            configs: _,
         } = loaded;
         let generation = snapshot.group.as_ref().map(generation);
         Ready {

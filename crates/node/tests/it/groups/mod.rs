@@ -119,6 +119,39 @@ async fn group_settings_change_while_it_runs() {
 }
 
 #[tokio::test]
+async fn one_group_may_have_settings_of_its_own() {
+    let (world, agent) = one_agent(&[]).await;
+    let heartbeat_ms = async |agent: &Agent| {
+        let mut beat = subscribing("m");
+        beat.subscribed_topic_names = Some(vec!["t".into()]);
+        joining(agent, "g", beat)
+            .await
+            .unwrap()
+            .heartbeat_interval_ms
+    };
+    assert_eq!(heartbeat_ms(&agent).await, 5_000);
+    let of_g = ConfigResource {
+        kind: ResourceKind::Group,
+        name: "g".into(),
+    };
+    let op = ConfigOp {
+        name: "consumer.heartbeat.interval.ms".into(),
+        op: AlterOp::Set,
+        value: Some("7000".into()),
+    };
+    let changes = vec![(of_g, Changes::Ops(vec![op]))];
+    let mut altered = agent.node.alter_configs(&caller(), changes, false).await;
+    altered.pop().unwrap().1.unwrap();
+    assert_eq!(heartbeat_ms(&agent).await, 7_000);
+    let kind = ResourceKind::Group;
+    let listed = agent.node.list_config_resources(&caller(), kind).await;
+    assert_eq!(listed.unwrap().len(), 1);
+
+    let second = coordinators::successor(&world, &agent).await;
+    assert_eq!(heartbeat_ms(&second).await, 7_000);
+}
+
+#[tokio::test]
 async fn a_deleted_group_is_gone_and_may_begin_anew() {
     let (world, agent) = one_agent(&[]).await;
     let member = Member::alone(&agent, "g").await;
