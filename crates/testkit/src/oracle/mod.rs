@@ -16,7 +16,7 @@ use std::{future::Future, pin::Pin, time::SystemTime};
 use anyhow::Result;
 
 pub use diff::Difference;
-pub use peer::{Peer, Run, Step, Topic};
+pub use peer::{Begun, Peer, Run, Step, Topic};
 use tree::Tree;
 
 type Told<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;

@@ -126,13 +126,17 @@ impl Names {
         match field {
             "cluster_id" => Tree::leaf("CLUSTER"),
             "log_dir" => Tree::leaf("DIR"),
+            "member_id" if is_short_uuid(text) => self.symbol("id", text),
+            "member_id" if uuid_in(text) == Some(0) && text.len() == UUID_LENGTH => {
+                self.symbol("id", text)
+            }
             "resource_name" if text == self.node.to_string() => Tree::leaf("NODE"),
             _ => Tree::Text(self.plain(text)),
         }
     }
 
     /// A text without addresses, moments, and what is this run's or this broker's own.
-    fn plain(&self, text: &str) -> String {
+    fn plain(&mut self, text: &str) -> String {
         let mut text = text
             .replace(&format!("{}:{}", self.host, self.port), "ADDRESS")
             .replace(&self.run, "");
@@ -140,7 +144,19 @@ impl Names {
             let (own, named) = (format!("{before}{}", self.node), format!("{before}NODE"));
             text = text.replace(&own, &named);
         }
-        without_moments(&text)
+        without_moments(&self.without_ids(text))
+    }
+
+    /// Member ids and ids in sentences get their symbol.
+    fn without_ids(&mut self, mut text: String) -> String {
+        while let Some(at) = uuid_in(&text) {
+            let id = text[at..at + UUID_LENGTH].to_owned();
+            let Tree::Leaf(symbol) = self.symbol("id", &id) else {
+                break;
+            };
+            text.replace_range(at..at + UUID_LENGTH, &format!("<{symbol}>"));
+        }
+        text
     }
 
     fn leaf(&mut self, field: &str, leaf: String) -> Tree {
@@ -167,6 +183,26 @@ impl Names {
             _ => Tree::Leaf(leaf),
         }
     }
+}
+
+/// A UUID as Kafka writes its own: 22 characters of base64.
+fn is_short_uuid(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    text.len() == 22 && text.bytes().all(fits)
+}
+
+const UUID_LENGTH: usize = 36;
+
+/// Where a UUID stands in a text, if one does.
+fn uuid_in(text: &str) -> Option<usize> {
+    let is_uuid = |window: &[u8]| {
+        let fits = |(at, byte): (usize, &u8)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        window.iter().enumerate().all(fits)
+    };
+    text.as_bytes().windows(UUID_LENGTH).position(is_uuid)
 }
 
 fn named(fields: &[(String, Tree)]) -> Option<String> {
@@ -196,7 +232,7 @@ fn sorted(mut items: Vec<Tree>) -> Tree {
 
 /// What identifies an element of a list, if anything does. A topic's name is enough; its id serves where there is no name.
 pub fn key(tree: &Tree) -> Option<String> {
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 16] = [
         "api_key",
         "name",
         "topic",
@@ -210,6 +246,9 @@ pub fn key(tree: &Tree) -> Option<String> {
         "node_id",
         "broker_id",
         "replica_id",
+        "group_id",
+        "key",
+        "member_id",
     ];
     let part = |field: &&str| match tree.field(field)? {
         Tree::Text(text) if !text.is_empty() => Some(text.clone()),

@@ -1,8 +1,9 @@
 //! One of the two servers, and what it said during one scenario.
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kafka_protocol::{
     messages::{
         CreateTopicsRequest, MetadataRequest, TopicName,
@@ -43,12 +44,20 @@ pub struct Run {
     pub now_ms: i64,
 }
 
+/// A request whose answer is still to come.
+pub struct Begun<R: Request> {
+    version: i16,
+    answer: BoxFuture<'static, Result<R::Response, Error>>,
+}
+
 pub struct Peer {
     address: String,
     scenario: &'static str,
     run: Run,
     names: Names,
     connection: Option<Connection>,
+    /// Connections of the members of a group, by the story's number for them.
+    lanes: BTreeMap<usize, Connection>,
     pub steps: Vec<Step>,
 }
 
@@ -70,6 +79,7 @@ impl Peer {
             run: run.clone(),
             names: Names::new(address, node, run.now_ms, &run.suffix),
             connection: Some(connection),
+            lanes: BTreeMap::new(),
             steps: Vec::new(),
         })
     }
@@ -218,6 +228,37 @@ impl Peer {
             self.note::<R>(&format!("{what}, number {n}"), version, tree);
         }
         Ok(())
+    }
+
+    /// Sends a request on a connection of its own (one for each lane), and does not wait for its answer.
+    pub async fn begin<R: Request + 'static>(
+        &mut self,
+        lane: usize,
+        version: i16,
+        request: &R,
+    ) -> Result<Begun<R>> {
+        let broken = self.lanes.get(&lane).is_none_or(Connection::is_closed);
+        if broken {
+            let connection = Connection::open(&self.address, "oracle", TIMEOUT).await?;
+            self.lanes.insert(lane, connection);
+        }
+        let connection = self.lanes.get(&lane).context("the lane was just opened")?;
+        Ok(Begun {
+            version,
+            answer: Box::pin(connection.start(request, version)?),
+        })
+    }
+
+    /// Waits for the answer of a request that was begun, and writes it down.
+    pub async fn end<R>(&mut self, what: &str, begun: Begun<R>) -> Result<R::Response>
+    where
+        R: Request,
+        R::Response: Debug,
+    {
+        let answer = begun.answer.await;
+        let tree = self.tree_of(answer.as_ref())?;
+        self.note::<R>(what, begun.version, tree);
+        Ok(answer?)
     }
 
     /// A request that must not be answered.

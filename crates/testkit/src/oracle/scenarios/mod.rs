@@ -5,6 +5,14 @@ mod create;
 mod delete;
 mod fetch;
 mod frames;
+pub mod group_requests;
+mod groups_admin;
+mod groups_classic;
+mod groups_consumer;
+mod groups_errors;
+mod groups_migrate;
+mod groups_offsets;
+mod groups_static;
 mod metadata;
 mod offsets;
 mod partitions;
@@ -35,6 +43,13 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
+        groups_errors::SCENARIOS,
+        groups_classic::SCENARIOS,
+        groups_static::SCENARIOS,
+        groups_offsets::SCENARIOS,
+        groups_admin::SCENARIOS,
+        groups_consumer::SCENARIOS,
+        groups_migrate::SCENARIOS,
     ]
     .into_iter()
     .flatten()
