@@ -1,5 +1,6 @@
 //! The one table from the house's error codes to those of the Kafka protocol.
 use sh_base::{ErrorCode, Failure};
+use sh_coord::GroupError;
 
 /// Kafka's code for "no error".
 pub const NONE: i16 = 0;
@@ -9,6 +10,51 @@ pub fn code(failure: &Failure) -> i16 {
     let error = format!("{:?}", failure.code);
     metrics::counter!("streamhouse_kafka_errors_total", "error" => error).increment(1);
     code_of(failure.code)
+}
+
+/// The code that a client is told of a group's error; counted like the others.
+pub fn group_code(error: GroupError) -> i16 {
+    let name = format!("{error:?}");
+    metrics::counter!("streamhouse_kafka_errors_total", "error" => name).increment(1);
+    code_of_group(error)
+}
+
+/// The number of a group's error in the Kafka protocol.
+const fn code_of_group(error: GroupError) -> i16 {
+    match error {
+        GroupError::UnknownServerError => -1,
+        GroupError::UnknownTopicOrPartition => 3,
+        GroupError::OffsetMetadataTooLarge => 12,
+        GroupError::CoordinatorLoadInProgress => 14,
+        GroupError::CoordinatorNotAvailable => 15,
+        GroupError::NotCoordinator => 16,
+        GroupError::IllegalGeneration => 22,
+        GroupError::InconsistentGroupProtocol => 23,
+        GroupError::InvalidGroupId => 24,
+        GroupError::UnknownMemberId => 25,
+        GroupError::InvalidSessionTimeout => 26,
+        GroupError::RebalanceInProgress => 27,
+        GroupError::TopicAuthorizationFailed => 29,
+        GroupError::GroupAuthorizationFailed => 30,
+        GroupError::UnsupportedVersion => 35,
+        GroupError::InvalidRequest => 42,
+        GroupError::InvalidProducerEpoch => 47,
+        GroupError::InvalidTxnState => 48,
+        GroupError::InvalidProducerIdMapping => 49,
+        GroupError::NonEmptyGroup => 68,
+        GroupError::GroupIdNotFound => 69,
+        GroupError::MemberIdRequired => 79,
+        GroupError::GroupMaxSizeReached => 81,
+        GroupError::FencedInstanceId => 82,
+        GroupError::GroupSubscribedToTopic => 86,
+        GroupError::UnstableOffsetCommit => 88,
+        GroupError::FencedMemberEpoch => 110,
+        GroupError::UnreleasedInstanceId => 111,
+        GroupError::UnsupportedAssignor => 112,
+        GroupError::StaleMemberEpoch => 113,
+        GroupError::TransactionAbortable => 120,
+        GroupError::InvalidRegularExpression => 128,
+    }
 }
 
 /// The number of an error in the Kafka protocol.
@@ -80,6 +126,14 @@ mod tests {
     use kafka_protocol::ResponseError;
 
     use super::*;
+
+    #[test]
+    fn every_code_of_a_group_is_the_one_kafka_calls_so() {
+        for error in GroupError::ALL {
+            let kafka = ResponseError::try_from_code(code_of_group(*error)).unwrap();
+            assert_eq!(format!("{kafka:?}"), format!("{error:?}"));
+        }
+    }
 
     #[test]
     fn every_code_is_one_of_kafkas_and_no_two_are_the_same() {

@@ -67,7 +67,7 @@ impl Member {
         self
     }
     pub fn protocols(mut self, names: &[&'static str]) -> Member {
-        let with_bytes = |name: &&'static str| (*name, Bytes::from(format!("of {name}")));
+        let with_bytes = |name: &&'static str| (*name, subscription_with(&[], name));
         self.protocols = names.iter().map(with_bytes).collect();
         self
     }
@@ -209,6 +209,22 @@ pub async fn rebalance(
     Ok(())
 }
 
+/// Members of a new group: the first comes alone and leads; the others come, and the first joins again with them.
+pub async fn meet(
+    peer: &mut Peer,
+    what: &str,
+    first: &mut Member,
+    others: &mut [&mut Member],
+) -> Result<()> {
+    let alone = begin_join(peer, 9, first).await?;
+    end_join(peer, &format!("{what}: the first alone"), alone, first).await?;
+    let mut all = vec![first];
+    all.extend(others.iter_mut().map(|other| &mut **other));
+    // The first joins last: it is in already, and the others start the rebalance.
+    all.rotate_left(1);
+    rebalance(peer, what, 9, &mut all).await
+}
+
 /// A member's request that is answered at once.
 pub async fn sync(
     peer: &mut Peer,
@@ -225,6 +241,10 @@ pub async fn sync(
 
 /// The subscription of a consumer, as consumers write it (version 1).
 pub fn subscription(topics: &[&TopicName]) -> Bytes {
+    subscription_with(topics, "")
+}
+
+fn subscription_with(topics: &[&TopicName], user_data: &str) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(1);
     out.put_i32(topics.len() as i32);
@@ -232,7 +252,8 @@ pub fn subscription(topics: &[&TopicName]) -> Bytes {
         out.put_i16(topic.len() as i16);
         out.put_slice(topic.as_bytes());
     }
-    out.put_i32(-1);
+    out.put_i32(user_data.len() as i32);
+    out.put_slice(user_data.as_bytes());
     out.put_i32(0);
     out.freeze()
 }

@@ -6,7 +6,8 @@ use kafka_protocol::{messages::GroupId, protocol::StrBytes};
 
 use super::{
     group_requests::{
-        Member, begin_join, describe, end_join, group, introduce, member, moment, rebalance, sync,
+        Member, begin_join, describe, end_join, group, introduce, meet, member, moment, rebalance,
+        sync,
     },
     scenarios,
 };
@@ -110,7 +111,7 @@ async fn groups_protocols(peer: &mut Peer) -> Result<()> {
         b.protocols(&["y", "x"]),
         c.protocols(&["y", "x", "w"]),
     ];
-    rebalance(peer, "three meet", 9, &mut [&mut a, &mut b, &mut c]).await?;
+    meet(peer, "three meet", &mut a, &mut [&mut b, &mut c]).await?;
     let mut a = a.protocols(&["x"]);
     rebalance(
         peer,
@@ -124,7 +125,7 @@ async fn groups_protocols(peer: &mut Peer) -> Result<()> {
 async fn groups_follower_waits(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
     let [mut a, mut b] = pair(peer, &group).await?;
-    rebalance(peer, "both meet", 9, &mut [&mut a, &mut b]).await?;
+    meet(peer, "both meet", &mut a, &mut [&mut b]).await?;
     let waiting = peer.begin(b.lane, 5, &b.sync(5, &[])).await?;
     moment().await;
     peer.ask("in between", 5, &describe(5, &[&group])).await?;
@@ -153,7 +154,7 @@ async fn groups_follower_waits(peer: &mut Peer) -> Result<()> {
 async fn groups_leader_rejoins(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
     let [mut a, mut b] = pair(peer, &group).await?;
-    rebalance(peer, "both meet", 9, &mut [&mut a, &mut b]).await?;
+    meet(peer, "both meet", &mut a, &mut [&mut b]).await?;
     for (what, version) in [("the follower asks again", 9), ("and again", 2)] {
         let again = begin_join(peer, version, &b).await?;
         end_join(peer, what, again, &mut b).await?;
@@ -180,7 +181,7 @@ async fn groups_leader_rejoins(peer: &mut Peer) -> Result<()> {
 async fn groups_without_assignment(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
     let [mut a, mut b] = pair(peer, &group).await?;
-    rebalance(peer, "both meet", 9, &mut [&mut a, &mut b]).await?;
+    meet(peer, "both meet", &mut a, &mut [&mut b]).await?;
     sync(peer, "the leader assigns nothing", 5, &a, &[]).await?;
     sync(peer, "the follower hears", 5, &b, &[]).await?;
     let stranger = StrBytes::from_static_str("a stranger");
@@ -203,7 +204,7 @@ async fn groups_timeouts(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
     let [a, b] = pair(peer, &group).await?;
     let [mut a, mut b] = [a, b.times(600, 5_000)];
-    rebalance(peer, "both meet", 9, &mut [&mut a, &mut b]).await?;
+    meet(peer, "both meet", &mut a, &mut [&mut b]).await?;
     assign(peer, &a, &b).await?;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     peer.ask("the second was silent for too long", 4, &a.heartbeat(4))
@@ -221,7 +222,7 @@ async fn groups_slow_rebalance(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
     let [a, b] = pair(peer, &group).await?;
     let [mut a, mut b] = [a.times(20_000, 1_000), b.times(20_000, 1_000)];
-    rebalance(peer, "both meet", 9, &mut [&mut a, &mut b]).await?;
+    meet(peer, "both meet", &mut a, &mut [&mut b]).await?;
     assign(peer, &a, &b).await?;
     rebalance(peer, "only the leader joins again", 9, &mut [&mut a]).await?;
     peer.ask("the other is out", 4, &b.heartbeat(4)).await?;

@@ -83,8 +83,13 @@ async fn groups_join_refused(peer: &mut Peer) -> Result<()> {
         }
     }
     for version in 5..=9 {
-        for instance in ["", ".", "a b", "x".repeat(250).as_str()] {
+        for (n, instance) in ["", ".", "a b", "x".repeat(250).as_str()]
+            .into_iter()
+            .enumerate()
+        {
             let what = format!("the instance id {:?}", &instance[..instance.len().min(4)]);
+            let alone = GroupId(peer.name(&format!("v{version}.{n}")).0);
+            let new = || member(0, &alone);
             ask_join(peer, &what, version, &new().instance(instance)).await?;
         }
         let known_to_nobody = known_to_nobody.clone().instance("i");

@@ -1,0 +1,94 @@
+//! ConsumerGroupDescribe: groups of KIP-848, with what their members have and what they shall have.
+use futures::{StreamExt, stream};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
+    consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions},
+};
+use sh_coord::{
+    Command, Refusal,
+    reply::{ConsumerDescription, ConsumerMemberDescription, DescribedTopic},
+};
+use sh_node::Resource;
+
+use super::{
+    groups::{GROUPS_AT_ONCE, ask, optional_text},
+    shape::{NO_OPERATIONS, operation_bits, text, topic_name},
+};
+use crate::{door::Ctx, errors::group_code};
+
+/// The first version that tells members of the two protocols apart.
+const MEMBER_TYPES: i16 = 1;
+const UNKNOWN_TYPE: i8 = -1;
+
+pub async fn handle(
+    ctx: &Ctx,
+    version: i16,
+    request: ConsumerGroupDescribeRequest,
+) -> ConsumerGroupDescribeResponse {
+    let operations = request.include_authorized_operations;
+    let groups = stream::iter(request.group_ids);
+    let described = groups
+        .map(|group| describe(ctx, version, operations, group))
+        .buffered(GROUPS_AT_ONCE);
+    ConsumerGroupDescribeResponse::default().with_groups(described.collect().await)
+}
+
+async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> DescribedGroup {
+    let answer = DescribedGroup::default()
+        .with_error_message(None)
+        .with_authorized_operations(NO_OPERATIONS);
+    let reply = ask!(ctx, &group, Command::ConsumerGroupDescribe => ConsumerGroupDescribe);
+    let described = match reply.unwrap_or_else(|error| Err(Refusal::from(error))) {
+        Ok(description) => fill(version, answer, description),
+        Err(refusal) => answer
+            .with_error_code(group_code(refusal.code))
+            .with_error_message(Some(text(refusal.message))),
+    };
+    let described = match operations && described.error_code == 0 {
+        true => {
+            let bits = operation_bits(ctx.node(), &ctx.caller, Resource::Group(&group));
+            described.with_authorized_operations(bits)
+        }
+        false => described,
+    };
+    described.with_group_id(group)
+}
+
+fn fill(version: i16, answer: DescribedGroup, group: ConsumerDescription) -> DescribedGroup {
+    let members = group.members.into_iter().map(|m| member(version, m));
+    answer
+        .with_group_state(text(group.state.name()))
+        .with_group_epoch(group.group_epoch)
+        .with_assignment_epoch(group.assignment_epoch)
+        .with_assignor_name(text(group.assignor))
+        .with_members(members.collect())
+}
+
+fn member(version: i16, member: ConsumerMemberDescription) -> Member {
+    let names = member.subscribed_topic_names.iter().map(topic_name);
+    Member::default()
+        .with_member_id(text(member.member_id))
+        .with_instance_id(optional_text(member.instance_id))
+        .with_rack_id(optional_text(member.rack_id))
+        .with_member_epoch(member.member_epoch)
+        .with_client_id(text(member.client.id))
+        .with_client_host(text(member.client.host))
+        .with_subscribed_topic_names(names.collect())
+        .with_subscribed_topic_regex(Some(text(member.subscribed_topic_regex)))
+        .with_assignment(assignment(member.assignment))
+        .with_target_assignment(assignment(member.target_assignment))
+        .with_member_type(match version {
+            ..MEMBER_TYPES => UNKNOWN_TYPE,
+            _ => member.member_type,
+        })
+}
+
+fn assignment(topics: Vec<DescribedTopic>) -> Assignment {
+    let topic = |topic: DescribedTopic| {
+        TopicPartitions::default()
+            .with_topic_id(topic.id.0)
+            .with_topic_name(topic_name(topic.name))
+            .with_partitions(topic.partitions)
+    };
+    Assignment::default().with_topic_partitions(topics.into_iter().map(topic).collect())
+}
