@@ -301,6 +301,17 @@ impl Group {
         self.no_such_group("a consumer group")
     }
 
+    /// As Kafka says it to a member that thinks it is in a group.
+    fn no_group_to_beat_in(&self) -> Refusal {
+        match self.kind {
+            Kind::Absent => {
+                let message = format!("Consumer group {} not found.", self.id);
+                Refusal::new(GroupError::GroupIdNotFound, message)
+            }
+            Kind::Classic(_) | Kind::Consumer(_) => self.no_consumer_group(),
+        }
+    }
+
     fn no_such_group(&self, kind: &str) -> Refusal {
         let message = match self.kind {
             Kind::Absent => format!("Group {} not found.", self.id),

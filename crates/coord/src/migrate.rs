@@ -17,9 +17,10 @@ use crate::{
 /// The classic group as one of KIP-848: every member keeps what it was assigned, in the epoch of its generation. The joining
 /// member that is the reason for this bumps the epoch, so all are asked to join again.
 pub(crate) fn upgrade(cx: &mut Cx, classic: &mut Classic) -> Result<Consumer, Refusal> {
+    let group_id = cx.group_id;
     let refused = |why: &str| {
         let message =
-            format!("Cannot upgrade the classic group to a consumer group because {why}.");
+            format!("Cannot upgrade classic group {group_id} to consumer group because {why}.");
         Refusal::new(GroupError::GroupIdNotFound, message)
     };
     if !cx.settings.migration.allows_upgrade() {

@@ -24,13 +24,13 @@ impl Classic {
     }
 }
 
-/// During a rebalance neither metadata nor assignment mean anything, so they are not shown.
+/// During a rebalance the metadata mean nothing, so they are not shown; the assignment is the one before it.
 fn describe_member(member: &Member, stable: Option<&str>) -> DescribedMember {
     DescribedMember {
         member_id: member.id.clone(),
         instance_id: member.instance_id.clone(),
         client: member.client.clone(),
         metadata: stable.map_or_else(Bytes::new, |protocol| member.metadata(protocol)),
-        assignment: stable.map_or_else(Bytes::new, |_| member.assignment.clone()),
+        assignment: member.assignment.clone(),
     }
 }

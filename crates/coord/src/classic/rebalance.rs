@@ -32,12 +32,22 @@ impl Classic {
             member.refuse_sync(cx, GroupError::RebalanceInProgress);
             member.heard(cx);
         }
+        if self.state == State::CompletingRebalance {
+            self.forget_assignments();
+        }
         cx.timers.cancel(&Timer::Sync);
         self.initial = None;
         self.enter(cx, State::PreparingRebalance);
         cx.timers
             .set(Timer::Join, cx.now.mono + self.rebalance_timeout());
         self.complete_join_if_all_joined(cx);
+    }
+
+    /// What was assigned before a generation that nobody finished is not what the members have now.
+    fn forget_assignments(&mut self) {
+        for member in self.members.values_mut() {
+            member.assignment.clear();
+        }
     }
 
     /// The longest that a member may take: Kafka waits for the slowest.

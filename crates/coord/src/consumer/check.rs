@@ -44,7 +44,7 @@ fn check_epoch(beat: &ConsumerGroupHeartbeat) -> Option<&'static str> {
 fn check_joining(beat: &ConsumerGroupHeartbeat) -> Option<&'static str> {
     let names = beat.subscribed_topic_names.as_ref();
     let pattern = beat.subscribed_topic_regex.as_ref();
-    let nothing = names.is_none() && pattern.is_none_or(String::is_empty);
+    let nothing = names.is_none() && pattern.is_none();
     match () {
         () if beat.rebalance_timeout_ms == -1 => {
             Some("RebalanceTimeoutMs must be provided in first request.")

@@ -179,7 +179,8 @@ impl Consumer {
             return Err(GroupError::InconsistentGroupProtocol);
         }
         // While it gives partitions up, the member has joined already and must learn which.
-        if self.epoch > member.epoch && member.state != MemberState::UnrevokedPartitions {
+        if self.assignment_epoch > member.epoch && member.state != MemberState::UnrevokedPartitions
+        {
             self.expect_rejoin(cx, id, member);
             return Err(GroupError::RebalanceInProgress);
         }

@@ -1,4 +1,6 @@
 //! ConsumerGroupDescribe.
+use std::collections::{BTreeMap, BTreeSet};
+
 use sh_base::{PartitionIndex, TopicId};
 
 use super::Consumer;
@@ -31,11 +33,14 @@ fn describe_member(
     id: &str,
     member: &ConsumerMemberRow,
 ) -> ConsumerMemberDescription {
-    let assigned = member
-        .assigned
-        .0
-        .iter()
-        .map(|(t, p)| (*t, p.keys().copied().collect()));
+    // What it was asked to give up it still has.
+    let mut assigned: BTreeMap<TopicId, BTreeSet<PartitionIndex>> = BTreeMap::new();
+    for (topic, partition, _) in member.assigned.iter().chain(member.revoking.iter()) {
+        assigned.entry(topic).or_default().insert(partition);
+    }
+    let assigned = assigned
+        .into_iter()
+        .map(|(topic, partitions)| (topic, partitions.into_iter().collect()));
     let target = member
         .target
         .0

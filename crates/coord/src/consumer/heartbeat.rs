@@ -51,13 +51,17 @@ impl Consumer {
         before: &ConsumerMemberRow,
         member: ConsumerMemberRow,
     ) -> bool {
-        let by_regex = member.topic_regex != before.topic_regex;
-        let changed = by_regex || member.topic_names != before.topic_names;
-        self.put(id, member);
-        if by_regex {
-            self.resolve_new(cx.topics);
+        let other_names = member.topic_names != before.topic_names;
+        if member.topic_regex == before.topic_regex {
+            self.put(id, member);
+            return other_names;
         }
-        changed
+        let matched = self.matched_by(&before.topic_regex);
+        let regex = member.topic_regex.clone();
+        self.put(id, member);
+        self.resolve_new(cx.topics);
+        // An expression wishes for the topics that it matches.
+        other_names || self.matched_by(&regex) != matched
     }
 
     fn check_room(&self, cx: &Cx, member_id: &str) -> Result<(), Refusal> {

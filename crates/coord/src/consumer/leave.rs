@@ -52,7 +52,8 @@ impl Consumer {
     pub(super) fn fence(&mut self, cx: &mut Cx, id: &str) {
         if self.take(cx, id).is_some() {
             self.resolve_new(cx.topics);
-            self.bump_epoch_if(cx, true);
+            // Where only classic members remain, theirs is the next generation: that of the rebalance that follows.
+            self.bump_epoch_if(cx, !self.should_downgrade(cx.settings));
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) const LEFT_STATIC_EPOCH: i32 = -2;
 /// The epoch of a member that leaves.
 pub(crate) const LEAVE_EPOCH: i32 = -1;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Consumer {
     epoch: i32,
     assignment_epoch: i32,
@@ -60,13 +60,32 @@ pub(crate) struct Consumer {
     group_changed: bool,
 }
 
+/// The epoch of a group whose members have asked for nothing yet.
+const FIRST_EPOCH: i32 = 1;
+
 impl Consumer {
+    pub fn new() -> Self {
+        Consumer {
+            epoch: FIRST_EPOCH,
+            assignment_epoch: 0,
+            assigned_at: None,
+            fingerprint: Topics::default().fingerprint(&BTreeSet::new()),
+            topics_changed: false,
+            members: BTreeMap::new(),
+            statics: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            matches: BTreeMap::new(),
+            changed_members: BTreeSet::new(),
+            group_changed: false,
+        }
+    }
+
     /// A group of members that all have what they should have, in one epoch.
     pub fn adopt(cx: &Cx, epoch: i32, members: BTreeMap<String, ConsumerMemberRow>) -> Self {
         let mut group = Consumer {
             epoch,
             assignment_epoch: epoch,
-            ..Consumer::default()
+            ..Consumer::new()
         };
         group.changed_members = members.keys().cloned().collect();
         group.insert_all(cx.topics, members);
@@ -84,7 +103,7 @@ impl Consumer {
             assignment_epoch: row.assignment_epoch,
             fingerprint: row.topics,
             topics_changed: true,
-            ..Consumer::default()
+            ..Consumer::new()
         };
         group.insert_all(cx.topics, members);
         group.start_sessions(cx);

@@ -115,6 +115,12 @@ impl Consumer {
             .collect();
     }
 
+    /// The topics that an expression of a member matches.
+    pub(super) fn matched_by(&self, pattern: &Option<String>) -> BTreeSet<String> {
+        let matches = pattern.as_ref().and_then(|p| self.matches.get(p));
+        matches.cloned().unwrap_or_default()
+    }
+
     /// Matches the expressions that are new and forgets those that nobody uses any more.
     pub(super) fn resolve_new(&mut self, topics: &Topics) {
         let patterns = self

@@ -18,12 +18,12 @@ use crate::{
 impl Consumer {
     /// Bumps the group epoch if the members' wishes have changed, or the topics they wish for.
     pub(super) fn bump_epoch_if(&mut self, cx: &Cx, changed: bool) {
-        if !changed && !self.topics_changed && self.epoch > 0 {
+        if !changed && !self.topics_changed {
             return;
         }
         self.topics_changed = false;
         let fingerprint = cx.topics.fingerprint(&self.subscribed_topics());
-        if changed || self.epoch == 0 || fingerprint != self.fingerprint {
+        if changed || fingerprint != self.fingerprint {
             self.epoch = self.epoch.saturating_add(1);
             self.fingerprint = fingerprint;
             self.group_changed = true;

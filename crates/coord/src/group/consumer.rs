@@ -27,7 +27,7 @@ impl Group {
         };
         let answer = consumer.heartbeat(cx, client, beat);
         // Nobody came in: the group is what it was.
-        if let Some(former) = former.filter(|_| consumer.epoch() == 0) {
+        if let Some(former) = former.filter(|_| consumer.is_empty()) {
             self.kind = former;
         }
         answer
@@ -41,12 +41,12 @@ impl Group {
         beat: &ConsumerGroupHeartbeat,
     ) -> Result<Kind, Refusal> {
         if beat.member_epoch != 0 {
-            return Err(self.no_consumer_group());
+            return Err(self.no_group_to_beat_in());
         }
         let cx = cx!(self, now);
         let consumer = match &mut self.kind {
             Kind::Classic(classic) if !classic.is_empty() => migrate::upgrade(cx, classic)?,
-            Kind::Absent | Kind::Classic(_) | Kind::Consumer(_) => Consumer::default(),
+            Kind::Absent | Kind::Classic(_) | Kind::Consumer(_) => Consumer::new(),
         };
         self.timers.clear();
         consumer.start_sessions(cx!(self, now));

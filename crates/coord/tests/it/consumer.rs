@@ -55,11 +55,11 @@ fn the_first_member_gets_everything_at_once() {
     let reply = d.beat(joining("a", &["t"])).unwrap();
     assert_eq!(
         (reply.member_epoch, reply.heartbeat_interval_ms),
-        (1, 5_000)
+        (2, 5_000)
     );
     assert_eq!(reply.assignment, Some(owned("t", 0..3)));
     assert_eq!(d.state(), Some("Stable"));
-    let reply = d.beat(beating("a", 1, Some(owned("t", 0..3)))).unwrap();
+    let reply = d.beat(beating("a", 2, Some(owned("t", 0..3)))).unwrap();
     assert_eq!(reply.assignment, None, "nothing new");
 }
 
@@ -68,19 +68,19 @@ fn a_partition_is_given_on_only_after_its_owner_gave_it_up() {
     let mut d = group_with(&[("t", 2)]);
     d.beat(joining("a", &["t"])).unwrap();
     let b = d.beat(joining("b", &["t"])).unwrap();
-    assert_eq!((b.member_epoch, flat(&b.assignment.unwrap()).len()), (2, 0));
+    assert_eq!((b.member_epoch, flat(&b.assignment.unwrap()).len()), (3, 0));
     assert_eq!(d.state(), Some("Reconciling"));
-    let a = d.beat(beating("a", 1, Some(owned("t", 0..2)))).unwrap();
+    let a = d.beat(beating("a", 2, Some(owned("t", 0..2)))).unwrap();
     assert_eq!(
-        a.member_epoch, 1,
+        a.member_epoch, 2,
         "it stays in its epoch until it has given up what it must"
     );
     let kept = a.assignment.unwrap();
     assert_eq!(flat(&kept).len(), 1);
-    assert_eq!(d.beat(beating("b", 2, None)).unwrap().assignment, None);
-    let a = d.beat(beating("a", 1, Some(kept.clone()))).unwrap();
-    assert_eq!(a.member_epoch, 2);
-    let b = d.beat(beating("b", 2, None)).unwrap().assignment.unwrap();
+    assert_eq!(d.beat(beating("b", 3, None)).unwrap().assignment, None);
+    let a = d.beat(beating("a", 2, Some(kept.clone()))).unwrap();
+    assert_eq!(a.member_epoch, 3);
+    let b = d.beat(beating("b", 3, None)).unwrap().assignment.unwrap();
     assert_eq!(flat(&b).len(), 1);
     assert!(flat(&b).is_disjoint(&flat(&kept)));
     assert_eq!(d.state(), Some("Stable"));
@@ -92,12 +92,12 @@ fn who_does_not_give_up_in_time_is_fenced() {
     d.beat(joining("a", &["t"])).unwrap();
     d.beat(joining("b", &["t"])).unwrap();
     for _ in 0..6 {
-        d.beat(beating("a", 1, None)).unwrap();
-        d.beat(beating("b", 2, None)).unwrap();
+        d.beat(beating("a", 2, None)).unwrap();
+        d.beat(beating("b", 3, None)).unwrap();
         d.pass_ms(5_000);
     }
     assert_eq!(
-        refused(d.beat(beating("a", 1, None))),
+        refused(d.beat(beating("a", 2, None))),
         GroupError::UnknownMemberId
     );
     assert_eq!(settle(&mut d, "b").1, owned("t", 0..2));
@@ -110,7 +110,7 @@ fn a_silent_member_is_out_after_its_session() {
     d.pass_ms(45_000);
     assert_eq!(d.state(), Some("Empty"));
     assert_eq!(
-        refused(d.beat(beating("a", 1, None))),
+        refused(d.beat(beating("a", 2, None))),
         GroupError::UnknownMemberId
     );
 }
@@ -130,25 +130,25 @@ fn a_wrong_epoch_is_fenced_but_a_lost_answer_is_repeated() {
     let mut d = group_with(&[("t", 2)]);
     d.beat(joining("a", &["t"])).unwrap();
     assert_eq!(
-        refused(d.beat(beating("a", 2, None))),
+        refused(d.beat(beating("a", 3, None))),
         GroupError::FencedMemberEpoch
     );
     d.set_topics(&[("t", 4)]);
     assert_eq!(
-        d.beat(beating("a", 1, Some(owned("t", 0..2))))
+        d.beat(beating("a", 2, Some(owned("t", 0..2))))
             .unwrap()
             .member_epoch,
-        2
+        3
     );
     // It did not get that answer, and says again what it had before.
     assert_eq!(
-        d.beat(beating("a", 1, Some(owned("t", 0..2))))
+        d.beat(beating("a", 2, Some(owned("t", 0..2))))
             .unwrap()
             .member_epoch,
-        2
+        3
     );
     assert_eq!(
-        refused(d.beat(beating("a", 1, None))),
+        refused(d.beat(beating("a", 2, None))),
         GroupError::FencedMemberEpoch
     );
 }
@@ -160,7 +160,7 @@ fn a_member_may_join_again_with_epoch_0_at_any_time() {
     let again = d.beat(joining("a", &["t"])).unwrap();
     assert_eq!(
         (again.member_epoch, again.assignment),
-        (1, Some(owned("t", 0..2)))
+        (2, Some(owned("t", 0..2)))
     );
 }
 
@@ -169,15 +169,15 @@ fn new_partitions_and_topics_are_assigned_at_the_next_heartbeat() {
     let mut d = group_with(&[("t", 1)]);
     d.beat(joining("a", &["t", "later"])).unwrap();
     d.set_topics(&[("t", 2), ("later", 1), ("other", 1)]);
-    let reply = d.beat(beating("a", 1, None)).unwrap();
+    let reply = d.beat(beating("a", 2, None)).unwrap();
     assert_eq!(
         (reply.member_epoch, flat(&reply.assignment.unwrap()).len()),
-        (2, 3)
+        (3, 3)
     );
     d.set_topics(&[("t", 2), ("later", 1), ("other", 9)]);
     assert_eq!(
-        d.beat(beating("a", 2, None)).unwrap().member_epoch,
-        2,
+        d.beat(beating("a", 3, None)).unwrap().member_epoch,
+        3,
         "nobody reads that"
     );
 }
@@ -188,13 +188,13 @@ fn a_burst_of_joins_costs_one_assignment() {
     d.set_topics(&[("t", 4)]);
     d.beat(joining("a", &["t"])).unwrap();
     for id in ["b", "c", "d"] {
-        assert_eq!(d.beat(joining(id, &["t"])).unwrap().member_epoch, 1);
+        assert_eq!(d.beat(joining(id, &["t"])).unwrap().member_epoch, 2);
     }
     assert_eq!(d.state(), Some("Assigning"));
     d.pass_ms(1_000);
-    d.beat(beating("b", 1, None)).unwrap();
+    d.beat(beating("b", 2, None)).unwrap();
     let shown = describe(&mut d);
-    assert_eq!((shown.group_epoch, shown.assignment_epoch), (4, 4));
+    assert_eq!((shown.group_epoch, shown.assignment_epoch), (5, 5));
 }
 
 #[test]
@@ -213,11 +213,11 @@ fn a_subscription_by_expression_follows_the_topics() {
     let reply = d.beat(by_regex("logs-.*")).unwrap();
     assert_eq!(reply.assignment, Some(owned("logs-a", [0])));
     d.set_topics(&[("logs-a", 1), ("logs-b", 1), ("other", 1)]);
-    let reply = d.beat(beating("a", 1, None)).unwrap();
+    let reply = d.beat(beating("a", 2, None)).unwrap();
     assert_eq!(flat(&reply.assignment.unwrap()).len(), 2);
     let none = ConsumerGroupHeartbeat {
         subscribed_topic_regex: Some(String::new()),
-        ..beating("a", 2, None)
+        ..beating("a", 3, None)
     };
     assert_eq!(flat(&d.beat(none).unwrap().assignment.unwrap()).len(), 0);
 }
@@ -230,12 +230,12 @@ fn dropping_a_topic_asks_for_its_partitions_before_anything_else() {
     let all = TopicPartitions::from([(topic_id("t"), vec![0]), (topic_id("u"), vec![0])]);
     let only_t = ConsumerGroupHeartbeat {
         subscribed_topic_names: Some(vec!["t".into()]),
-        ..beating("a", 1, Some(all))
+        ..beating("a", 2, Some(all))
     };
     let reply = d.beat(only_t).unwrap();
     assert_eq!(
         (reply.member_epoch, reply.assignment),
-        (1, Some(owned("t", [0])))
+        (2, Some(owned("t", [0])))
     );
 }
 
@@ -370,7 +370,7 @@ fn malformed_heartbeats_are_invalid_requests() {
 fn an_unknown_group_or_member_is_told_so() {
     let mut d = group_with(&[("t", 1)]);
     assert_eq!(
-        refused(d.beat(beating("a", 1, None))),
+        refused(d.beat(beating("a", 2, None))),
         GroupError::GroupIdNotFound
     );
     assert_eq!(
@@ -379,7 +379,7 @@ fn an_unknown_group_or_member_is_told_so() {
     );
     d.beat(joining("a", &["t"])).unwrap();
     assert_eq!(
-        refused(d.beat(beating("b", 1, None))),
+        refused(d.beat(beating("b", 2, None))),
         GroupError::UnknownMemberId
     );
     assert_eq!(
@@ -408,25 +408,25 @@ fn a_commit_must_come_from_the_partitions_present_owner() {
     let mut d = group_with(&[("t", 2)]);
     d.beat(joining("a", &["t"])).unwrap();
     let code = |reply: OffsetsReply| reply.topics[0].1[0].1;
-    assert_eq!(code(d.commit(commit("a", 1, 5))), None);
+    assert_eq!(code(d.commit(commit("a", 2, 5))), None);
     assert_eq!(
-        code(d.commit(commit("a", 2, 5))),
+        code(d.commit(commit("a", 3, 5))),
         Some(GroupError::StaleMemberEpoch)
     );
     assert_eq!(
-        code(d.commit(commit("x", 1, 5))),
+        code(d.commit(commit("x", 2, 5))),
         Some(GroupError::UnknownMemberId)
     );
     let older = OffsetCommit {
         knows_member_epochs: false,
-        ..commit("a", 1, 5)
+        ..commit("a", 2, 5)
     };
     assert_eq!(code(d.commit(older)), Some(GroupError::UnsupportedVersion));
     // In a later epoch, what it has kept since then is still its own to commit; what it lost is not.
     d.beat(joining("b", &["t"])).unwrap();
     let (epoch, has) = settle(&mut d, "a");
-    assert_eq!(epoch, 2);
-    let mut late = commit("a", 1, 6);
+    assert_eq!(epoch, 3);
+    let mut late = commit("a", 2, 6);
     let kept = flat(&has).first().unwrap().1;
     late.topics[0].partitions[0].partition = kept;
     assert_eq!(code(d.commit(late.clone())), None);
@@ -449,9 +449,9 @@ fn a_fetch_names_its_member_and_epoch() {
         }
     };
     assert_eq!(fetch(None, -1), None);
-    assert_eq!(fetch(Some("a"), 1), None);
-    assert_eq!(fetch(Some("a"), 2), Some(GroupError::StaleMemberEpoch));
-    assert_eq!(fetch(Some("x"), 1), Some(GroupError::UnknownMemberId));
+    assert_eq!(fetch(Some("a"), 2), None);
+    assert_eq!(fetch(Some("a"), 3), Some(GroupError::StaleMemberEpoch));
+    assert_eq!(fetch(Some("x"), 2), Some(GroupError::UnknownMemberId));
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn a_take_over_sees_that_topics_grew_meanwhile() {
     d.set_topics(&[("t", 2)]);
     d.take_over();
     assert_eq!(
-        d.beat(beating("a", 1, None)).unwrap().assignment,
+        d.beat(beating("a", 2, None)).unwrap().assignment,
         Some(owned("t", 0..2))
     );
 }

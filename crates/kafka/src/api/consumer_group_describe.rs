@@ -1,11 +1,14 @@
 //! ConsumerGroupDescribe: groups of KIP-848, with what their members have and what they shall have.
 use futures::{StreamExt, stream};
-use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
-    consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions},
+use kafka_protocol::{
+    messages::{
+        ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
+        consumer_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions},
+    },
+    protocol::StrBytes,
 };
 use sh_coord::{
-    Command, Refusal,
+    Command, GroupError, Refusal,
     reply::{ConsumerDescription, ConsumerMemberDescription, DescribedTopic},
 };
 use sh_node::Resource;
@@ -42,7 +45,7 @@ async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> 
         Ok(description) => fill(version, answer, description),
         Err(refusal) => answer
             .with_error_code(group_code(refusal.code))
-            .with_error_message(Some(text(refusal.message))),
+            .with_error_message(why(refusal)),
     };
     let described = match operations && described.error_code == 0 {
         true => {
@@ -52,6 +55,11 @@ async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> 
         false => described,
     };
     described.with_group_id(group)
+}
+
+/// Kafka has no sentence for a group without a name.
+fn why(refusal: Refusal) -> Option<StrBytes> {
+    (refusal.code != GroupError::InvalidGroupId).then(|| text(refusal.message))
 }
 
 fn fill(version: i16, answer: DescribedGroup, group: ConsumerDescription) -> DescribedGroup {

@@ -293,7 +293,15 @@ fn right_for(command: &Command) -> Operation {
     }
 }
 
-/// Consumers that manage their partitions themselves may commit and read offsets under the empty name, as ever.
+/// Consumers that manage their partitions themselves may commit and read offsets under the empty name, as ever; so that group
+/// can be seen and deleted. What KIP-848 says of the empty name the group says itself.
 fn works_without_name(command: &Command) -> bool {
-    matches!(command, Command::OffsetCommit(_) | Command::OffsetFetch(_))
+    matches!(
+        command,
+        Command::OffsetCommit(_)
+            | Command::OffsetFetch(_)
+            | Command::DescribeGroup
+            | Command::DeleteGroup
+            | Command::ConsumerGroupHeartbeat(_)
+    )
 }

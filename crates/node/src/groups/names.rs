@@ -7,10 +7,13 @@ use sh_coord::{
     reply::{OffsetsReply, PartitionCodes},
 };
 
-use crate::{Caller, Node};
+use crate::{Caller, Node, Topic};
 
 /// The ids of the topics that a request names.
 pub(super) type Names = Arc<HashMap<String, TopicId>>;
+
+/// The topics that exist, of those that a request names.
+type Known = HashMap<String, Arc<Topic>>;
 
 /// A request whose topics all exist, and what the others are answered.
 pub(super) struct Named {
@@ -28,19 +31,20 @@ impl Node {
         caller: &Caller,
         command: Command,
     ) -> Result<Named, Box<Reply>> {
-        let mut names = HashMap::new();
+        let mut known = Known::new();
         for name in topic_names(&command).unwrap_or_default() {
             match self.topic_of_name(caller, name).await {
-                Ok(topic) => names.extend(topic.map(|topic| (name.to_owned(), topic.id))),
+                Ok(topic) => known.extend(topic.map(|topic| (name.to_owned(), topic))),
                 Err(code) => return Err(Box::new(Reply::refused(&command, code))),
             }
         }
-        let (command, unknown) = split(command, &names);
+        let (command, unknown) = split(command, &known);
         let asks = !matches!(topic_names(&command), Some(names) if names.is_empty());
+        let names = known.into_iter().map(|(name, topic)| (name, topic.id));
         Ok(Named {
             command,
             asks,
-            names: Arc::new(names),
+            names: Arc::new(names.collect()),
             unknown,
         })
     }
@@ -55,25 +59,33 @@ fn topic_names(command: &Command) -> Option<Vec<&str>> {
     }
 }
 
-/// Takes out what names topics that do not exist.
-fn split(mut command: Command, names: &HashMap<String, TopicId>) -> (Command, Vec<PartitionCodes>) {
+/// Takes out what names topics and partitions that do not exist.
+fn split(mut command: Command, known: &Known) -> (Command, Vec<PartitionCodes>) {
     let mut unknown = Vec::new();
-    let mut refuse = |topic: &str, partitions: &mut dyn Iterator<Item = PartitionIndex>| {
-        let known = names.contains_key(topic);
-        if !known {
-            let refused = Some(GroupError::UnknownTopicOrPartition);
-            unknown.push((topic.to_owned(), partitions.map(|p| (p, refused)).collect()));
+    let mut refuse = |topic: &str, refused: Vec<PartitionIndex>| {
+        let code = Some(GroupError::UnknownTopicOrPartition);
+        if !refused.is_empty() {
+            let codes = refused.into_iter().map(|p| (p, code));
+            unknown.push((topic.to_owned(), codes.collect()));
         }
-        known
+    };
+    let exists = |topic: &str, partition: PartitionIndex| {
+        let count = known.get(topic).map_or(0, |topic| topic.partitions);
+        (0..count).contains(&partition)
     };
     match &mut command {
-        Command::OffsetCommit(commit) => commit.topics.retain(|t| {
-            let mut partitions = t.partitions.iter().map(|p| p.partition);
-            refuse(&t.topic, &mut partitions)
+        Command::OffsetCommit(commit) => commit.topics.retain_mut(|t| {
+            let lost = t
+                .partitions
+                .extract_if(.., |p| !exists(&t.topic, p.partition));
+            refuse(&t.topic, lost.map(|p| p.partition).collect());
+            !t.partitions.is_empty()
         }),
-        Command::OffsetDelete(delete) => delete
-            .topics
-            .retain(|(topic, partitions)| refuse(topic, &mut partitions.iter().copied())),
+        Command::OffsetDelete(delete) => delete.topics.retain_mut(|(topic, partitions)| {
+            let lost = partitions.extract_if(.., |p| !exists(topic, *p));
+            refuse(topic, lost.collect());
+            !partitions.is_empty()
+        }),
         _ => {}
     }
     (command, unknown)
@@ -87,11 +99,15 @@ pub(super) fn nothing(command: &Command) -> Reply {
     }
 }
 
-/// Puts the answer of the group and what it was not asked about together.
-pub(super) fn join(mut reply: Reply, mut unknown: Vec<PartitionCodes>) -> Reply {
+/// Puts the answer of the group and what it was not asked about together, topic by topic.
+pub(super) fn join(mut reply: Reply, unknown: Vec<PartitionCodes>) -> Reply {
     if let Reply::OffsetCommit(reply) | Reply::OffsetDelete(reply) = &mut reply {
-        unknown.append(&mut reply.topics);
-        reply.topics = unknown;
+        for (topic, codes) in unknown {
+            match reply.topics.iter_mut().find(|(name, _)| *name == topic) {
+                Some((_, told)) => told.extend(codes),
+                None => reply.topics.push((topic, codes)),
+            }
+        }
     }
     reply
 }

@@ -90,6 +90,10 @@ impl Names {
                 name,
                 items.into_iter().map(|t| self.visit(field, t)).collect(),
             ),
+            Tree::List(mut items) if field == "subscribed_topic_names" => {
+                items.sort_by_key(Tree::to_string);
+                Tree::List(items)
+            }
             Tree::List(items) => sorted(items.into_iter().map(|t| self.visit(field, t)).collect()),
             Tree::Map(entries) => Tree::Map(
                 entries
@@ -126,8 +130,8 @@ impl Names {
         match field {
             "cluster_id" => Tree::leaf("CLUSTER"),
             "log_dir" => Tree::leaf("DIR"),
-            "member_id" if is_short_uuid(text) => self.symbol("id", text),
-            "member_id" if uuid_in(text) == Some(0) && text.len() == UUID_LENGTH => {
+            "member_id" | "leader" if is_short_uuid(text) => self.symbol("id", text),
+            "member_id" | "leader" if uuid_in(text) == Some(0) && text.len() == UUID_LENGTH => {
                 self.symbol("id", text)
             }
             "resource_name" if text == self.node.to_string() => Tree::leaf("NODE"),
@@ -149,6 +153,10 @@ impl Names {
 
     /// Member ids and ids in sentences get their symbol.
     fn without_ids(&mut self, mut text: String) -> String {
+        let short = self.seen.iter().filter(|(id, _)| is_short_uuid(id));
+        for (id, symbol) in short {
+            text = text.replace(id, &format!("<{symbol}>"));
+        }
         while let Some(at) = uuid_in(&text) {
             let id = text[at..at + UUID_LENGTH].to_owned();
             let Tree::Leaf(symbol) = self.symbol("id", &id) else {

@@ -278,6 +278,8 @@ pub async fn group(peer: &mut Peer, name: &str) -> Result<GroupId> {
         if found.error_code == 0 {
             let fetched = peer.quietly(7, &fetch(7, &group, None)).await?;
             if fetched.error_code == 0 {
+                // Coordinators hear of new topics a little later than others.
+                moment().await;
                 return Ok(group);
             }
         }

@@ -143,8 +143,10 @@ async fn groups_follower_waits(peer: &mut Peer) -> Result<()> {
     rebalance(peer, "they meet again", 9, &mut [&mut a, &mut b]).await?;
     let waiting = peer.begin(b.lane, 5, &b.sync(5, &[])).await?;
     moment().await;
+    let mut a = a.protocols(&["range", "other"]);
     let again = begin_join(peer, 9, &a).await?;
-    peer.end("the leader joins instead", waiting).await?;
+    peer.end("the leader joins with other protocols instead", waiting)
+        .await?;
     rebalance(peer, "the follower joins too", 9, &mut [&mut b]).await?;
     end_join(peer, "the leader is in", again, &mut a)
         .await

@@ -18,6 +18,7 @@ use crate::oracle::Peer;
 scenarios! {
     consumer_refused: "heartbeats that are refused",
     consumer_alone: "one member, at both versions",
+    consumer_of_nothing: "subscriptions that match no topic",
     consumer_two: "a second member comes, and takes its share when the first has given it up",
     consumer_fenced: "epochs that do not fit",
     consumer_static: "static members of KIP-848",
@@ -156,6 +157,41 @@ async fn consumer_alone(peer: &mut Peer) -> Result<()> {
     Ok(())
 }
 
+async fn consumer_of_nothing(peer: &mut Peer) -> Result<()> {
+    let unknown = peer.name("unknown");
+    let names = [
+        ("no names", vec![]),
+        ("a name without a topic", vec![&unknown]),
+    ];
+    for (what, names) in names {
+        let group = group(peer, what).await?;
+        ask(peer, what, &join_beat(&group, "a", &names)).await?;
+        peer.ask(what, 1, &describe_consumer(&[&group])).await?;
+        ask(peer, "again", &beat(&group, "a", 1)).await?;
+    }
+    let group = group(peer, "pattern").await?;
+    let empty = join_beat(&group, "a", &[])
+        .with_subscribed_topic_names(None)
+        .with_subscribed_topic_regex(Some(text("")));
+    ask(peer, "an empty pattern", &empty).await?;
+    peer.ask("an empty pattern", 1, &describe_consumer(&[&group]))
+        .await?;
+    ask(
+        peer,
+        "no names beside it",
+        &beat(&group, "a", 1).with_subscribed_topic_names(Some(vec![])),
+    )
+    .await?;
+    assignment_interval().await;
+    let pattern = beat(&group, "a", 1).with_subscribed_topic_regex(Some(text("nothing.*")));
+    ask(peer, "a pattern that matches nothing", &pattern).await?;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    ask(peer, "it was resolved", &beat(&group, "a", 1)).await?;
+    peer.ask("in the end", 1, &describe_consumer(&[&group]))
+        .await
+        .map(drop)
+}
+
 /// The assignments of a group come at most once a second.
 async fn assignment_interval() {
     tokio::time::sleep(Duration::from_millis(1_300)).await;
@@ -168,16 +204,18 @@ async fn consumer_two(peer: &mut Peer) -> Result<()> {
     let own =
         |id: &str, epoch, owned: &[i32]| owning(beat(&group, id, epoch), &[(topic.id, owned)]);
     ask(peer, "a joins", &join("a")).await?;
-    ask(peer, "a owns all", &own("a", 1, &[0, 1, 2, 3])).await?;
+    ask(peer, "a owns all", &own("a", 2, &[0, 1, 2, 3])).await?;
     assignment_interval().await;
     ask(peer, "b joins", &join("b")).await?;
     peer.ask("b waits", 1, &describe_consumer(&[&group]))
         .await?;
-    ask(peer, "b owns nothing yet", &own("b", 2, &[])).await?;
-    ask(peer, "a is told to give up", &beat(&group, "a", 1)).await?;
-    ask(peer, "b still waits", &beat(&group, "b", 2)).await?;
-    ask(peer, "a still owns all", &own("a", 1, &[0, 1, 2, 3])).await?;
-    let kept = ask(peer, "a asks again", &beat(&group, "a", 1)).await?;
+    ask(peer, "b owns nothing yet", &own("b", 3, &[])).await?;
+    ask(peer, "a is told to give up", &beat(&group, "a", 2)).await?;
+    peer.ask("a is to give up", 1, &describe_consumer(&[&group]))
+        .await?;
+    ask(peer, "b still waits", &beat(&group, "b", 3)).await?;
+    ask(peer, "a still owns all", &own("a", 2, &[0, 1, 2, 3])).await?;
+    let kept = ask(peer, "a asks again", &beat(&group, "a", 2)).await?;
     let kept: Vec<i32> = match kept.assignment {
         Some(told) => told
             .topic_partitions
@@ -186,15 +224,15 @@ async fn consumer_two(peer: &mut Peer) -> Result<()> {
             .collect(),
         None => vec![0, 1],
     };
-    ask(peer, "a has given up", &own("a", 1, &kept)).await?;
-    ask(peer, "b gets them", &beat(&group, "b", 2)).await?;
-    ask(peer, "nothing new for a", &beat(&group, "a", 2)).await?;
+    ask(peer, "a has given up", &own("a", 2, &kept)).await?;
+    ask(peer, "b gets them", &beat(&group, "b", 3)).await?;
+    ask(peer, "nothing new for a", &beat(&group, "a", 3)).await?;
     peer.ask("both are settled", 1, &describe_consumer(&[&group]))
         .await?;
     ask(peer, "b leaves", &beat(&group, "b", -1)).await?;
     assignment_interval().await;
-    ask(peer, "a takes all", &beat(&group, "a", 2)).await?;
-    ask(peer, "a owns all again", &own("a", 3, &[0, 1, 2, 3])).await?;
+    ask(peer, "a takes all", &beat(&group, "a", 3)).await?;
+    ask(peer, "a owns all again", &own("a", 4, &[0, 1, 2, 3])).await?;
     peer.ask("a is alone", 1, &describe_consumer(&[&group]))
         .await?;
     peer.ask("what the classic API sees", 6, &describe(6, &[&group]))
@@ -206,23 +244,23 @@ async fn consumer_fenced(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 2, &[]).await?;
     let group = group(peer, "g").await?;
     ask(peer, "a joins", &join_beat(&group, "a", &[&topic.name])).await?;
-    ask(peer, "an epoch from the future", &beat(&group, "a", 2)).await?;
-    ask(peer, "the epoch", &beat(&group, "a", 1)).await?;
-    ask(peer, "a stranger", &beat(&group, "b", 1)).await?;
+    ask(peer, "an epoch from the future", &beat(&group, "a", 3)).await?;
+    ask(peer, "the epoch", &beat(&group, "a", 2)).await?;
+    ask(peer, "a stranger", &beat(&group, "b", 2)).await?;
     ask(peer, "a stranger leaves", &beat(&group, "b", -1)).await?;
     assignment_interval().await;
     ask(peer, "b joins", &join_beat(&group, "b", &[&topic.name])).await?;
-    ask(peer, "a gives up", &beat(&group, "a", 1)).await?;
-    let half = owning(beat(&group, "a", 1), &[(topic.id, &[0])]);
+    ask(peer, "a gives up", &beat(&group, "a", 2)).await?;
+    let half = owning(beat(&group, "a", 2), &[(topic.id, &[0])]);
     ask(peer, "a has given up", &half).await?;
     ask(peer, "a repeats that", &half).await?;
     ask(
         peer,
         "an older epoch without partitions",
-        &beat(&group, "a", 1),
+        &beat(&group, "a", 2),
     )
     .await?;
-    let too_much = owning(beat(&group, "a", 1), &[(topic.id, &[0, 1])]);
+    let too_much = owning(beat(&group, "a", 2), &[(topic.id, &[0, 1])]);
     ask(peer, "an older epoch with too many", &too_much).await?;
     ask(peer, "epoch 0 of a member", &beat(&group, "a", 0)).await?;
     ask(
@@ -243,22 +281,22 @@ async fn consumer_static(peer: &mut Peer) -> Result<()> {
     let of = |id: &str, epoch| beat(&group, id, epoch).with_instance_id(Some(text("i")));
     ask(peer, "a joins", &join("a")).await?;
     ask(peer, "b wants its place", &join("b")).await?;
-    ask(peer, "b beats all the same", &of("b", 1)).await?;
+    ask(peer, "b beats all the same", &of("b", 2)).await?;
     ask(
         peer,
         "a beats under another instance",
-        &beat(&group, "a", 1).with_instance_id(Some(text("j"))),
+        &beat(&group, "a", 2).with_instance_id(Some(text("j"))),
     )
     .await?;
-    ask(peer, "a beats without its instance", &beat(&group, "a", 1)).await?;
+    ask(peer, "a beats without its instance", &beat(&group, "a", 2)).await?;
     ask(peer, "a goes for a while", &of("a", -2)).await?;
     peer.ask("nobody took over", 1, &describe_consumer(&[&group]))
         .await?;
-    ask(peer, "a beats after it went", &of("a", 1)).await?;
+    ask(peer, "a beats after it went", &of("a", 2)).await?;
     ask(peer, "b takes over", &join("b")).await?;
-    ask(peer, "a is fenced", &of("a", 1)).await?;
+    ask(peer, "a is fenced", &of("a", 2)).await?;
     ask(peer, "a goes again", &of("a", -2)).await?;
-    ask(peer, "b lives", &of("b", 1)).await?;
+    ask(peer, "b lives", &of("b", 2)).await?;
     ask(peer, "a joins again", &join("a")).await?;
     ask(peer, "b leaves for good", &of("b", -1)).await?;
     peer.ask("in the end", 1, &describe_consumer(&[&group]))
@@ -276,29 +314,29 @@ async fn consumer_subscription(peer: &mut Peer) -> Result<()> {
     };
     ask(peer, "a joins", &join_beat(&group, "a", &[&one.name])).await?;
     assignment_interval().await;
-    let both = beat(&group, "a", 1).with_subscribed_topic_names(names(&[&one.name, &two.name]));
+    let both = beat(&group, "a", 2).with_subscribed_topic_names(names(&[&one.name, &two.name]));
     ask(peer, "two as well", &both).await?;
     ask(
         peer,
         "the same again",
-        &beat(&group, "a", 2).with_subscribed_topic_names(names(&[&two.name, &one.name])),
+        &beat(&group, "a", 3).with_subscribed_topic_names(names(&[&two.name, &one.name])),
     )
     .await?;
     assignment_interval().await;
-    let other = beat(&group, "a", 2).with_subscribed_topic_names(names(&[&late, &two.name]));
+    let other = beat(&group, "a", 3).with_subscribed_topic_names(names(&[&late, &two.name]));
     ask(peer, "one no more, and one that comes late", &other).await?;
     ask(
         peer,
         "it has given it up",
-        &owning(beat(&group, "a", 2), &[(two.id, &[0])]),
+        &owning(beat(&group, "a", 3), &[(two.id, &[0])]),
     )
     .await?;
     peer.topic("late", 2, &[]).await?;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    ask(peer, "the late one is there", &beat(&group, "a", 3)).await?;
-    ask(peer, "it is told once", &beat(&group, "a", 4)).await?;
+    ask(peer, "the late one is there", &beat(&group, "a", 4)).await?;
+    ask(peer, "it is told once", &beat(&group, "a", 5)).await?;
     assignment_interval().await;
-    let nothing = beat(&group, "a", 4).with_subscribed_topic_names(Some(Vec::new()));
+    let nothing = beat(&group, "a", 5).with_subscribed_topic_names(Some(Vec::new()));
     ask(peer, "nothing any more", &nothing).await?;
     peer.ask("in the end", 1, &describe_consumer(&[&group]))
         .await
@@ -315,9 +353,7 @@ async fn consumer_regex(peer: &mut Peer) -> Result<()> {
             .with_subscribed_topic_regex(Some(text(pattern)))
     };
     for bad in ["[", "(", "a)(b", "*", "(?<=a)b", "\\"] {
-        let answer = ask(peer, "", &by("a", bad)).await;
-        drop(answer);
-        peer.write_down(&format!("the pattern {bad}"), 1, &"asked");
+        ask(peer, &format!("the pattern {bad}"), &by("a", bad)).await?;
     }
     ask(peer, "an empty pattern", &by("a", "")).await?;
     let pattern = format!("{}.*", one.name.replace('.', "\\."));
@@ -353,7 +389,7 @@ async fn consumer_range(peer: &mut Peer) -> Result<()> {
         ask(
             peer,
             &format!("{id} goes on"),
-            &beat(&group, id, n as i32 + 1),
+            &beat(&group, id, n as i32 + 2),
         )
         .await?;
     }
@@ -372,6 +408,7 @@ async fn consumer_offsets(peer: &mut Peer) -> Result<()> {
             ("a", 1),
             ("a", 0),
             ("a", 2),
+            ("a", 3),
             ("a", -1),
             ("b", 1),
             ("", -1),
@@ -387,6 +424,7 @@ async fn consumer_offsets(peer: &mut Peer) -> Result<()> {
     }
     for (id, epoch) in [
         (Some("a"), 1),
+        (Some("a"), 3),
         (Some("a"), 0),
         (Some("a"), 2),
         (Some("a"), -1),
@@ -418,15 +456,15 @@ async fn consumer_silent(peer: &mut Peer) -> Result<()> {
     ask(
         peer,
         "a owns all",
-        &owning(beat(&group, "a", 1), &[(topic.id, &[0, 1])]),
+        &owning(beat(&group, "a", 2), &[(topic.id, &[0, 1])]),
     )
     .await?;
     assignment_interval().await;
     ask(peer, "b joins", &join_beat(&group, "b", &[&topic.name])).await?;
-    ask(peer, "a is told to give up", &beat(&group, "a", 1)).await?;
+    ask(peer, "a is told to give up", &beat(&group, "a", 2)).await?;
     tokio::time::sleep(Duration::from_millis(2_000)).await;
-    ask(peer, "a was too slow", &beat(&group, "a", 1)).await?;
-    ask(peer, "b has all of it in the end", &beat(&group, "b", 2))
+    ask(peer, "a was too slow", &beat(&group, "a", 2)).await?;
+    ask(peer, "b has all of it in the end", &beat(&group, "b", 3))
         .await
         .map(drop)
 }

@@ -119,7 +119,7 @@ async fn migrate_down(peer: &mut Peer) -> Result<()> {
         &join_beat(&group, "m", &[&topic.name]),
     )
     .await?;
-    let owned = beat(&group, "m", 1).with_topic_partitions(Some(vec![
+    let owned = beat(&group, "m", 2).with_topic_partitions(Some(vec![
         TopicPartitions::default()
             .with_topic_id(topic.id)
             .with_partitions(vec![0, 1]),

@@ -90,12 +90,24 @@ async fn static_leader(peer: &mut Peer) -> Result<()> {
 
 async fn static_protocols(peer: &mut Peer) -> Result<()> {
     let group = group(peer, "g").await?;
-    let [mut a, b] = settled(peer, &group).await?;
+    let [a, b] = settled(peer, &group).await?;
     let mut again = reborn(&b).protocols(&["range"]);
     let join = begin_join(peer, 9, &again).await?;
-    peer.ask("its metadata changed", 4, &a.heartbeat(4)).await?;
-    rebalance(peer, "the leader joins", 9, &mut [&mut a]).await?;
-    end_join(peer, "it is in", join, &mut again).await.map(drop)
+    end_join(peer, "it comes back with other metadata", join, &mut again).await?;
+    peer.ask("the leader does not notice", 4, &a.heartbeat(4))
+        .await?;
+    peer.ask("what is known of it", 5, &describe(5, &[&group]))
+        .await?;
+    let odd = reborn(&again).protocols(&["other"]);
+    let join = begin_join(peer, 9, &odd).await?;
+    end_join(
+        peer,
+        "with a protocol that nobody has",
+        join,
+        &mut odd.clone(),
+    )
+    .await
+    .map(drop)
 }
 
 /// Instances that an administrator removes.
