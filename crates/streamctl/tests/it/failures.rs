@@ -28,6 +28,23 @@ fn a_wrong_command_line_is_2() {
         &["consume", "t", "--format", "%q"],
         &["produce", "t", "--acks", "2"],
         &["tpic"],
+        &["group", "reset", "g", "--topic", "t"],
+        &[
+            "group",
+            "reset",
+            "g",
+            "--topic",
+            "t",
+            "--to-latest",
+            "--to-earliest",
+        ],
+        &["group", "reset", "g", "--topic", "t:x", "--to-latest"],
+        &["group", "reset", "g", "--topic", "t", "--by-duration", "5"],
+        &["group", "describe"],
+        &["txn", "abort"],
+        &["txn", "abort", "--topic", "t"],
+        &["consume", "t", "--group", "g", "--partition", "0"],
+        &["consume", "t", "--instance-id", "i"],
     ] {
         assert_eq!(run(args).code, 2, "{args:?}");
     }

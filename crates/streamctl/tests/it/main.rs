@@ -5,6 +5,9 @@
 )]
 mod consume;
 mod failures;
+mod groups;
 mod produce;
 mod running;
 mod topics;
+mod transactions;
+mod writer;

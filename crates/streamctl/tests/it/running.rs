@@ -4,15 +4,17 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub struct Running {
-    server: Child,
+    /// None: it runs without us, and others use it too.
+    server: Option<Child>,
     kafka: String,
     http: String,
     pub dir: TempDir,
@@ -54,13 +56,35 @@ impl Running {
             .spawn()
             .unwrap();
         let mut running = Running {
-            server,
+            server: Some(server),
             kafka,
             http,
             dir,
         };
         running.wait_until_ready();
         running
+    }
+
+    /// Apache Kafka, started by `cargo xtask test`. Names there need [`unique`]: it is shared.
+    pub fn oracle() -> Running {
+        let kafka = std::env::var("STREAMHOUSE_TEST_ORACLE")
+            .expect("STREAMHOUSE_TEST_ORACLE is not set: `cargo xtask test --on oracle` sets it");
+        Running {
+            server: None,
+            kafka,
+            http: "127.0.0.1:1".into(),
+            dir: TempDir::new().unwrap(),
+        }
+    }
+
+    /// Our server, and the reference.
+    pub fn both() -> [Running; 2] {
+        [Running::start(), Running::oracle()]
+    }
+
+    /// Where it listens for Kafka clients.
+    pub fn address(&self) -> &str {
+        &self.kafka
     }
 
     fn wait_until_ready(&mut self) {
@@ -71,7 +95,9 @@ impl Running {
                 "the server is not ready after a minute"
             );
             assert!(
-                self.server.try_wait().unwrap().is_none(),
+                self.server
+                    .as_mut()
+                    .is_some_and(|server| server.try_wait().unwrap().is_none()),
                 "the server ended"
             );
             sleep(Duration::from_millis(50));
@@ -136,8 +162,33 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// A name that nobody else has.
+pub fn unique(name: &str) -> String {
+    static NAMES: AtomicU32 = AtomicU32::new(0);
+    let number = NAMES.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    format!("{name}-{}-{number}", now.as_micros())
+}
+
+/// Asks again and again until it is so.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "not within 30 s: {what}"
+        );
+        sleep(Duration::from_millis(100));
     }
 }
 
