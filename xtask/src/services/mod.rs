@@ -57,6 +57,7 @@ impl Fleet {
             ("STREAMHOUSE_TEST_S3_SECRET", s3::SECRET_KEY.to_owned()),
             ("STREAMHOUSE_TEST_POSTGRES", self.postgres.url()),
             ("STREAMHOUSE_TEST_POSTGRES_CTL", self.postgres.control()),
+            ("STREAMHOUSE_TEST_POSTGRES_CA", self.postgres.authority()),
             ("STREAMHOUSE_TEST_ORACLE", self.oracle.address()),
             ("STREAMHOUSE_BIN", self.streamhouse.display().to_string()),
             ("STREAMHOUSE_TEST_MINIO", self.minio_program.clone()),

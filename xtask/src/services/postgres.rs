@@ -97,6 +97,11 @@ impl Postgres {
         Ok(self.database_url(name))
     }
 
+    /// The certificate of the authority that issued the server's.
+    pub fn authority(&self) -> String {
+        self.dir.join("ca.crt").display().to_string()
+    }
+
     /// The command that restarts it.
     pub fn control(&self) -> String {
         self.dir.join("control").display().to_string()
@@ -113,16 +118,57 @@ fn make_cluster(bin: &Path, dir: &Path, port: u16) -> Result<()> {
         "--locale=C.UTF-8",
         "-D",
     ]);
+    make_certificates(dir)?;
     if is_root()? {
-        output(cmd("chown", ["postgres"]).arg(dir))?;
+        output(cmd("chown", ["-R", "postgres"]).arg(dir))?;
     }
     output(initdb.arg(&data).current_dir("/"))?;
+    let tls = format!(
+        "ssl = on\nssl_cert_file = '{0}/server.crt'\nssl_key_file = '{0}/server.key'\n",
+        dir.display()
+    );
     let settings = format!(
-        "\nport = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n"
+        "\nport = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n{tls}"
     );
     let path = data.join("postgresql.conf");
     let default = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
     fs::write(&path, default + &settings).context("cannot write Postgres' settings")
+}
+
+/// An authority, and a certificate of it for `localhost` and 127.0.0.1.
+fn make_certificates(dir: &Path) -> Result<()> {
+    let new = [
+        "req",
+        "-x509",
+        "-days",
+        "30",
+        "-nodes",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let authority = ["-subj", "/CN=tests", "-keyout", "ca.key", "-out", "ca.crt"];
+    output(cmd("openssl", new).args(authority).current_dir(dir))?;
+    let server = [
+        "-subj",
+        "/CN=localhost",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.crt",
+    ];
+    output(cmd("openssl", new).args(server).current_dir(dir))?;
+    let key = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(dir.join("server.key"), key).context("cannot protect Postgres' key")
 }
 
 fn is_root() -> Result<bool> {

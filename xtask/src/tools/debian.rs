@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use crate::process::{cmd, exists, output, run};
 
 /// Each program the tests start, with the package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("go", "golang"),
     ("java", "default-jdk-headless"),
     ("javac", "default-jdk-headless"),
@@ -14,6 +14,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("mvn", "maven"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("openssl", "openssl"),
     ("python3", "python3-venv"),
     ("unzip", "unzip"),
 ];

@@ -9,12 +9,14 @@ use deadpool_postgres::{
 };
 use futures::future::try_join_all;
 use sh_base::Env;
-use tokio_postgres::{Client, Config, NoTls, config::SslMode};
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     error::{explain, failed_to_open},
     read, schema,
     sql::Sql,
+    tls::Wish,
 };
 use crate::{Identity, OpenError};
 
@@ -37,6 +39,7 @@ const SESSION: &str = "-c idle_in_transaction_session_timeout=2000 -c lock_timeo
 /// Where the database is, and which schema is ours.
 pub(super) struct Target {
     config: Config,
+    tls: MakeRustlsConnect,
     schema: String,
 }
 
@@ -49,17 +52,24 @@ pub(super) struct Link {
 }
 
 impl Target {
-    /// Reads a URL of tokio-postgres' form plus `schema=`; its errors do not repeat the URL, which may hold a password.
+    /// Reads a URL of tokio-postgres' form plus `schema=`, with libpq's `sslmode=` and `sslrootcert=`; its errors do not
+    /// repeat the URL, which may hold a password.
     pub(super) fn parse(url: &str) -> Result<Target, OpenError> {
-        let (url, schema) = split_schema(url)?;
-        let mut config: Config = url.parse().map_err(|e| OpenError::Url(explain(&e)))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(OpenError::Url(
-                "sslmode=require is asked for and this build speaks no TLS to Postgres: use a unix socket, a private network or a tunnel, with sslmode=disable".into(),
-            ));
-        }
+        let mut url = Url::new(url);
+        let schema = url.take("schema")?.unwrap_or("streamhouse").to_owned();
+        require_plain(&schema)?;
+        let wish = Wish::new(url.take("sslmode")?, url.take("sslrootcert")?)?;
+        let mut config: Config = url
+            .rest()
+            .parse()
+            .map_err(|e| OpenError::Url(explain(&e)))?;
+        config.ssl_mode(wish.mode);
         harden(&mut config);
-        Ok(Target { config, schema })
+        Ok(Target {
+            config,
+            tls: wish.connector()?,
+            schema,
+        })
     }
 
     /// Who and where, without the password.
@@ -85,7 +95,11 @@ impl Target {
 
     /// Checks the server, makes the tables if need be, and opens the pool.
     pub(super) async fn link(&self, env: &Env) -> Result<Link, OpenError> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(failed_to_open)?;
+        let (client, connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(failed_to_open)?;
         let connection = tokio::spawn(connection);
         let sql = Arc::new(Sql::new(&self.schema));
         let identity = async {
@@ -109,7 +123,7 @@ impl Target {
         let config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(self.config.clone(), NoTls, config);
+        let manager = Manager::from_config(self.config.clone(), self.tls.clone(), config);
         let greet = Hook::async_fn(move |client: &mut ClientWrapper, _| {
             let (sql, known, foreign) = (sql.clone(), known.clone(), foreign.clone());
             Box::pin(async move { greet(client, &sql, &known, &foreign).await })
@@ -125,25 +139,44 @@ impl Target {
     }
 }
 
-/// `?schema=NAME` is ours; the rest of the URL is the driver's.
-fn split_schema(url: &str) -> Result<(String, String), OpenError> {
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let (ours, rest): (Vec<&str>, Vec<&str>) = query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .partition(|part| part.starts_with("schema="));
-    let schema = match ours[..] {
-        [] => "streamhouse",
-        [one] => one.trim_start_matches("schema="),
-        _ => return Err(OpenError::Url("it names the schema twice".into())),
-    };
-    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_');
-    if !(1..=63).contains(&schema.len()) || !schema.bytes().all(plain) {
-        return Err(OpenError::Url(format!(
-            "a schema has 1 to 63 of the characters a-z, 0-9 and _, not {schema:?}"
-        )));
+/// A URL whose parameters are partly ours; the rest is the driver's.
+struct Url<'a> {
+    base: &'a str,
+    parameters: Vec<&'a str>,
+}
+
+impl<'a> Url<'a> {
+    fn new(url: &'a str) -> Url<'a> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let parameters = query.split('&').filter(|part| !part.is_empty()).collect();
+        Url { base, parameters }
     }
-    Ok((format!("{base}?{}", rest.join("&")), schema.to_owned()))
+
+    /// Takes a parameter out.
+    fn take(&mut self, name: &str) -> Result<Option<&'a str>, OpenError> {
+        let value = |part: &&'a str| part.strip_prefix(name)?.strip_prefix('=');
+        let found: Vec<&str> = self.parameters.iter().filter_map(value).collect();
+        self.parameters.retain(|part| value(part).is_none());
+        match found[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(OpenError::Url(format!("it says {name} twice"))),
+        }
+    }
+
+    fn rest(&self) -> String {
+        format!("{}?{}", self.base, self.parameters.join("&"))
+    }
+}
+
+fn require_plain(schema: &str) -> Result<(), OpenError> {
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    if (1..=63).contains(&schema.len()) && schema.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(OpenError::Url(format!(
+        "a schema has 1 to 63 of the characters a-z, 0-9 and _, not {schema:?}"
+    )))
 }
 
 /// Timeouts on everything; what the URL sets stays.

@@ -6,6 +6,7 @@ mod read;
 mod schema;
 mod session;
 mod sql;
+mod tls;
 mod update;
 
 use async_trait::async_trait;

@@ -46,7 +46,11 @@ fn an_open_transaction_is_seen_and_aborted_by_its_id() {
             &["--id-pattern", &id],
             &["--older-than", "1ms", "--producer-id", &number],
         ] {
-            assert_eq!(listed(&house, filter), [found.clone()], "{filter:?}");
+            assert_eq!(
+                listed(&house, filter),
+                std::slice::from_ref(&found),
+                "{filter:?}"
+            );
         }
         assert_eq!(
             listed(&house, &["--id-pattern", &id, "--state", "Empty"]),

@@ -117,9 +117,10 @@ async fn a_database_that_is_away_may_be_tried_again_and_no_password_is_told() {
 #[tokio::test]
 async fn a_wrong_url_says_what_is_wrong_with_it() {
     for (url, part) in [
+        ("postgres://me:s3cret@h/db?sslmode=encrypted", "verify-full"),
         (
-            "postgres://me:s3cret@h/db?sslmode=require",
-            "sslmode=require",
+            "postgres://me:s3cret@h/db?sslrootcert=ca.crt",
+            "checks no certificate",
         ),
         ("postgres://me:s3cret@h/db?schema=No-Way", "No-Way"),
         ("postgres://me:s3cret@h/db?schema=a&schema=b", "twice"),
@@ -229,4 +230,63 @@ async fn the_default_isolation_level_of_the_database_does_not_matter() {
         let store = server::open(&format!("{}&{options}", server::fresh_url().await)).await;
         thirty_two_updaters_never_deadlock_and_lose_nothing(store).await;
     }
+}
+
+/// Whether the sessions of a store are encrypted.
+async fn is_encrypted(schema: &str) -> bool {
+    let ask = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = $1";
+    let admin = server::admin().await;
+    admin.query_one(ask, &[&schema]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_where_the_url_says_so() {
+    let _shared = server::shared().await;
+    let ca = server::authority();
+    for (parameters, encrypted) in [
+        (String::new(), false),
+        ("&sslmode=disable".into(), false),
+        ("&sslmode=prefer".into(), true),
+        ("&sslmode=require".into(), true),
+        (format!("&sslmode=require&sslrootcert={ca}"), true),
+        (format!("&sslmode=verify-ca&sslrootcert={ca}"), true),
+        (format!("&sslmode=verify-full&sslrootcert={ca}"), true),
+    ] {
+        let schema = server::schema().await;
+        let url = server::with_schema(&server::url(), &schema) + &parameters;
+        let store = server::open(&url).await;
+        store.identity().await.unwrap();
+        assert_eq!(is_encrypted(&schema).await, encrypted, "{parameters}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_show_who_it_is_is_not_spoken_to() {
+    let _shared = server::shared().await;
+    let ca = server::authority();
+    // The same server under a name that is not in its certificate.
+    let renamed = server::url().replace("127.0.0.1", "db.example") + "?hostaddr=127.0.0.1";
+    for (url, parameters, part) in [
+        (
+            server::url() + "?",
+            "sslmode=verify-full".to_owned(),
+            "UnknownIssuer",
+        ),
+        (
+            server::url() + "?",
+            "sslmode=verify-ca".to_owned(),
+            "UnknownIssuer",
+        ),
+        (
+            renamed.clone() + "&",
+            format!("sslmode=verify-full&sslrootcert={ca}"),
+            "not valid for name",
+        ),
+    ] {
+        let why = refused(&format!("{url}{parameters}")).await.to_string();
+        assert!(why.contains(part), "{parameters}: {why}");
+    }
+    let schema = server::schema().await;
+    let url = server::with_schema(&renamed, &schema);
+    server::open(&format!("{url}&sslmode=verify-ca&sslrootcert={ca}")).await;
 }

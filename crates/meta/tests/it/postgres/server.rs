@@ -27,6 +27,11 @@ pub fn url() -> String {
     variable("STREAMHOUSE_TEST_POSTGRES")
 }
 
+/// The file with the certificate of the authority that issued the server's; the server is `localhost` and 127.0.0.1 in it.
+pub fn authority() -> String {
+    variable("STREAMHOUSE_TEST_POSTGRES_CA")
+}
+
 pub fn restart() {
     let command = variable("STREAMHOUSE_TEST_POSTGRES_CTL");
     let status = Command::new("sh").args(["-c", &command]).status().unwrap();
