@@ -18,8 +18,8 @@ use kafka_protocol::{
 };
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter},
-    net::{TcpStream, tcp},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
+    net::TcpStream,
     sync::{mpsc, oneshot},
 };
 
@@ -87,11 +87,34 @@ impl Connection {
         client_id: &str,
         timeout: Duration,
     ) -> Result<Connection> {
-        let stream = connect(address, timeout).await?;
+        let (read, write) = connect(address, timeout).await?.into_split();
+        Ok(Connection::begin(read, write, address, client_id, timeout))
+    }
+
+    /// Like [`Connection::open`], over a stream that is there already: a tunnel, or a pipe in memory.
+    pub async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + 'static,
+        address: &str,
+        client_id: &str,
+        timeout: Duration,
+    ) -> Result<Connection> {
+        let (read, write) = tokio::io::split(stream);
+        let mut connection = Connection::begin(read, write, address, client_id, timeout);
+        connection.versions = connection.ask_versions().await?;
+        Ok(connection)
+    }
+
+    fn begin(
+        read: impl AsyncRead + Unpin + Send + 'static,
+        write: impl AsyncWrite + Unpin + Send + 'static,
+        address: &str,
+        client_id: &str,
+        timeout: Duration,
+    ) -> Connection {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let waiting: Arc<Waiting> = Arc::new(Mutex::new(Some(HashMap::new())));
-        tokio::spawn(run(stream, queue, waiting.clone()));
-        Ok(Connection {
+        tokio::spawn(run(read, write, queue, waiting.clone()));
+        Connection {
             address: address.into(),
             client_id: StrBytes::from_string(client_id.into()),
             timeout,
@@ -99,7 +122,7 @@ impl Connection {
             waiting,
             next_correlation_id: AtomicI32::new(1),
             versions: HashMap::new(),
-        })
+        }
     }
 
     pub fn address(&self) -> &str {
@@ -390,9 +413,14 @@ fn unsigned_varint(bytes: &mut Bytes) -> Result<u32, String> {
 }
 
 /// Lives as long as the connection; whoever still waits when it ends learns that it is closed.
-async fn run(stream: TcpStream, queue: mpsc::UnboundedReceiver<Outgoing>, waiting: Arc<Waiting>) {
-    let (read, write) = stream.into_split();
+async fn run(
+    read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    waiting: Arc<Waiting>,
+) {
     tokio::select! {
+        biased;
         result = read_answers(read, &waiting) => tracing::debug!(?result, "connection ended while reading"),
         result = write_requests(write, queue) => tracing::debug!(?result, "connection ended while writing"),
     }
@@ -400,7 +428,7 @@ async fn run(stream: TcpStream, queue: mpsc::UnboundedReceiver<Outgoing>, waitin
 }
 
 async fn write_requests(
-    write: tcp::OwnedWriteHalf,
+    write: impl AsyncWrite + Unpin,
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
 ) -> std::io::Result<()> {
     let mut write = BufWriter::with_capacity(64 * 1024, write);
@@ -421,7 +449,7 @@ async fn write_requests(
     write.shutdown().await
 }
 
-async fn read_answers(read: tcp::OwnedReadHalf, waiting: &Waiting) -> std::io::Result<()> {
+async fn read_answers(read: impl AsyncRead + Unpin, waiting: &Waiting) -> std::io::Result<()> {
     let mut read = BufReader::with_capacity(64 * 1024, read);
     loop {
         let length = read.read_u32().await? as usize;
@@ -449,7 +477,7 @@ async fn read_answers(read: tcp::OwnedReadHalf, waiting: &Waiting) -> std::io::R
 
 /// Reads `length` bytes, taking memory only as they arrive.
 async fn read_exactly(
-    read: &mut BufReader<tcp::OwnedReadHalf>,
+    read: &mut BufReader<impl AsyncRead + Unpin>,
     length: usize,
 ) -> std::io::Result<Bytes> {
     let mut answer = BytesMut::with_capacity(length.min(1024 * 1024));

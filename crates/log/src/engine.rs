@@ -12,7 +12,7 @@ use crate::{
     object::BuiltObject,
     replay::{self, ReplayAge, ReplayError},
     row::Head,
-    wal::{Outcome, Wal, WalConfig, WalError},
+    wal::{Journal, Outcome, Recovered, Report, Wal, WalConfig, WalError},
 };
 
 #[derive(Clone, Debug)]
@@ -81,13 +81,26 @@ const REPLAY_PATIENCE: Duration = Duration::from_secs(60);
 impl Log {
     /// Replays the WAL and starts. The epoch of `me` must be in the store already: it fences what came before.
     pub async fn open(cfg: LogConfig, parts: LogParts) -> Result<Log, LogOpenError> {
+        let files = |cfg, report| {
+            let (wal, recovered) = Wal::open(cfg, report)?;
+            Ok((Arc::new(wal) as Arc<dyn Journal>, recovered))
+        };
+        Log::open_on(cfg, parts, files).await
+    }
+
+    /// Like [`Log::open`], with a WAL of the caller's making.
+    pub async fn open_on(
+        cfg: LogConfig,
+        parts: LogParts,
+        open_wal: impl FnOnce(WalConfig, Report) -> Result<(Arc<dyn Journal>, Recovered), WalError>,
+    ) -> Result<Log, LogOpenError> {
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let report = wal_report(mailbox.clone(), parts.on_fatal.clone());
         let wal = WalConfig {
             dir: cfg.wal_dir.clone(),
             file_bytes: cfg.wal_file_bytes,
         };
-        let (wal, recovered) = Wal::open(wal, report)?;
+        let (wal, recovered) = open_wal(wal, report)?;
         let age = ReplayAge {
             now_ms: parts.env.wall_ms(),
             max_ms: (!cfg.replay_old).then_some(cfg.ingest.producer_expiry_ms),
@@ -115,7 +128,7 @@ impl Log {
             store: parts.store,
             commits: parts.commits,
             control: parts.control,
-            wal: Arc::new(wal),
+            wal,
             me: parts.me,
             on_built: parts.on_built,
             on_fatal: parts.on_fatal,
@@ -184,8 +197,8 @@ fn units(bytes: usize) -> u32 {
 fn wal_report(
     mailbox: Mailbox,
     on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>,
-) -> impl Fn(Outcome) + Send {
-    move |outcome| {
+) -> Report {
+    Box::new(move |outcome| {
         let event = match outcome {
             Outcome::Synced(upto) => Event::WalSynced(upto),
             Outcome::Skipped(numbers) => Event::WalSkipped(numbers),
@@ -197,5 +210,5 @@ fn wal_report(
             }
         };
         let _ = mailbox.send(event);
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! Taking in an entry of the feed: each partition's changes to the index, its waiters and whoever listens to heads.
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -90,7 +90,7 @@ impl Inner {
     }
 
     /// The objects that this entry brings of which enough is read here to fetch them whole.
-    fn worth_whole(&self, parts: &HashMap<TopicPartition, Part>) -> HashSet<ObjectId> {
+    fn worth_whole(&self, parts: &BTreeMap<TopicPartition, Part>) -> HashSet<ObjectId> {
         let mut shares: HashMap<ObjectId, (u64, u64)> = HashMap::new();
         for (tp, part) in parts {
             let wanted = self.index.wants(tp);
@@ -105,8 +105,8 @@ impl Inner {
     }
 }
 
-fn parts_of(entry: &FeedEntry) -> Result<HashMap<TopicPartition, Part>, Malformed> {
-    let mut parts: HashMap<TopicPartition, Part> = HashMap::new();
+fn parts_of(entry: &FeedEntry) -> Result<BTreeMap<TopicPartition, Part>, Malformed> {
+    let mut parts: BTreeMap<TopicPartition, Part> = BTreeMap::new();
     for Change {
         key,
         value,

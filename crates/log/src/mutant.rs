@@ -1,25 +1,25 @@
 //! Deliberate bugs for the tests, by the names of `../shared/model/runs.sh`: each breaks one rule, at the place in the code
 //! that keeps it, and the simulation must notice. Outside tests no mutant exists, and the compiler removes the question.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 thread_local! {
     static ACTIVE: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
 }
 
 /// Is this bug in the code now?
-#[cfg(test)]
-pub(crate) fn is(name: &str) -> bool {
+#[cfg(any(test, feature = "testing"))]
+pub fn is(name: &str) -> bool {
     ACTIVE.get() == Some(name)
 }
 
-#[cfg(not(test))]
-pub(crate) const fn is(_name: &str) -> bool {
+#[cfg(not(any(test, feature = "testing")))]
+pub const fn is(_name: &str) -> bool {
     false
 }
 
 /// Runs `body` on this thread with a bug in the code.
-#[cfg(test)]
-pub(crate) fn with<T>(name: &'static str, body: impl FnOnce() -> T) -> T {
+#[cfg(any(test, feature = "testing"))]
+pub fn with<T>(name: &'static str, body: impl FnOnce() -> T) -> T {
     struct Healed;
     impl Drop for Healed {
         fn drop(&mut self) {

@@ -328,6 +328,7 @@ impl Inner {
         }
         if !self.waiters.anybody() {
             tokio::select! {
+                biased;
                 () = sleep(poll_idle) => return,
                 () = self.waiters.began() => {}
             }

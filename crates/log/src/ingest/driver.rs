@@ -21,7 +21,7 @@ use crate::{
     commit::{CommitPlan, CommitReply, commit},
     object::{BuiltObject, ObjectBuilder},
     row::Head,
-    wal::Wal,
+    wal::Journal,
 };
 
 /// What the driver works with.
@@ -34,7 +34,7 @@ pub struct Hands {
     pub commits: Arc<Lane>,
     /// Leases.
     pub control: Arc<Lane>,
-    pub wal: Arc<Wal>,
+    pub wal: Arc<dyn Journal>,
     pub me: Incarnation,
     /// Hears of each object before its upload: the read cache keeps its bytes.
     pub on_built: Arc<dyn Fn(&BuiltObject) + Send + Sync>,

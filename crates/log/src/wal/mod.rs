@@ -14,6 +14,8 @@
 //! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
 //! of the newest file, with no record of a later write behind it; anywhere else it is damage, and is reported.
 pub(crate) mod files;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 mod read;
 pub mod record;
 mod segment;
@@ -87,6 +89,18 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 /// Makes a file of so many allocated bytes under a name that recovery does not read.
 type Prepare = Arc<dyn Fn(&Path, u64) -> io::Result<File> + Send + Sync>;
 
+/// Where outcomes are told, in their order.
+pub type Report = Box<dyn Fn(Outcome) + Send>;
+
+/// A WAL as the engine writes to it. None of the calls waits; what became of a record is told to the [`Report`] that it was
+/// opened with.
+pub trait Journal: Send + Sync + 'static {
+    /// Queues a record; numbers rise by one.
+    fn append(&self, number: u64, record: WalRecord);
+    /// This batch record is needed no more.
+    fn finish(&self, number: u64);
+}
+
 /// Handle of the writer thread.
 pub struct Wal {
     orders: mpsc::Sender<Order>,
@@ -112,7 +126,7 @@ impl Wal {
     /// Reads what is there, seals it, and starts the writer after it. `report` is called from the writer thread.
     pub fn open(
         cfg: WalConfig,
-        report: impl Fn(Outcome) + Send + 'static,
+        report: Report,
     ) -> Result<(Wal, Recovered), WalError> {
         Wal::open_on(cfg, report, Arc::new(segment::prepare))
     }
@@ -120,13 +134,13 @@ impl Wal {
     /// Opens it on a disk of a test's making: `prepare` makes its files.
     fn open_on(
         cfg: WalConfig,
-        report: impl Fn(Outcome) + Send + 'static,
+        report: Report,
         prepare: Prepare,
     ) -> Result<(Wal, Recovered), WalError> {
         make_dir(&cfg.dir).map_err(|e| WalError::io(&cfg.dir, e))?;
-        let (recovered, files) = read::recover(&cfg.dir)?;
+        let (recovered, files) = read::recover(&read::Folder(cfg.dir.clone()))?;
         let (orders, inbox) = mpsc::channel();
-        let writer = writer::Writer::new(cfg, files, Box::new(report), prepare);
+        let writer = writer::Writer::new(cfg, files, report, prepare);
         let dir = writer.dir().to_owned();
         let thread = std::thread::Builder::new().name("wal".into());
         thread
@@ -134,15 +148,15 @@ impl Wal {
             .map_err(|e| WalError::io(&dir, e))?;
         Ok((Wal { orders }, recovered))
     }
+}
 
-    /// Queues a record; numbers rise by one.
-    pub fn append(&self, number: u64, record: WalRecord) {
+impl Journal for Wal {
+    fn append(&self, number: u64, record: WalRecord) {
         // The writer ends only with a failure, which it has reported.
         let _ = self.orders.send(Order::Append(number, record));
     }
 
-    /// This batch record is needed no more.
-    pub fn finish(&self, number: u64) {
+    fn finish(&self, number: u64) {
         let _ = self.orders.send(Order::Finish(number));
     }
 }

@@ -29,6 +29,34 @@ enum State {
     Damaged,
 }
 
+/// What recovery does to files, wherever they lie.
+pub(super) trait Disk {
+    /// All WAL files, oldest first.
+    fn files(&self) -> Result<Vec<PathBuf>, WalError>;
+    fn read(&self, path: &Path) -> std::io::Result<Bytes>;
+    /// Cuts a file behind its last whole record and marks its end.
+    fn seal(&self, path: &Path, end: u64) -> std::io::Result<()>;
+    fn remove(&self, path: &Path) -> std::io::Result<()>;
+}
+
+/// A folder of the file system.
+pub(super) struct Folder(pub PathBuf);
+
+impl Disk for Folder {
+    fn files(&self) -> Result<Vec<PathBuf>, WalError> {
+        files(&self.0)
+    }
+    fn read(&self, path: &Path) -> std::io::Result<Bytes> {
+        fs::read(path).map(Bytes::from)
+    }
+    fn seal(&self, path: &Path, end: u64) -> std::io::Result<()> {
+        segment::seal(path, end)
+    }
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        segment::remove(path)
+    }
+}
+
 /// The WAL files of a folder, oldest first.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
     let listing = fs::read_dir(dir).map_err(|e| WalError::io(dir, e))?;
@@ -44,11 +72,12 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
 }
 
 /// Reads everything, seals the newest file behind its last whole record, and says what each file holds.
-pub(super) fn recover(dir: &Path) -> Result<(Recovered, Files), WalError> {
+pub(super) fn recover(disk: &dyn Disk) -> Result<(Recovered, Files), WalError> {
     let (mut recovered, mut segments) = (Recovered::default(), Vec::new());
-    let paths = files(dir)?;
+    let paths = disk.files()?;
     for (i, path) in paths.iter().enumerate() {
-        let scan = scan(path)?;
+        let bytes = disk.read(path).map_err(|e| WalError::io(path, e))?;
+        let scan = scan_bytes(&bytes);
         let newest = i + 1 == paths.len();
         if scan.state == State::Damaged || (scan.state == State::Open && !newest) {
             return Err(WalError::Damaged {
@@ -56,7 +85,7 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovered, Files), WalError> {
                 at: scan.end,
             });
         }
-        if let Some(segment) = keep(path, &scan).map_err(|e| WalError::io(path, e))? {
+        if let Some(segment) = keep(disk, path, &scan).map_err(|e| WalError::io(path, e))? {
             segments.push(segment);
             recovered.records.extend(scan.records);
         }
@@ -69,13 +98,13 @@ pub(super) fn recover(dir: &Path) -> Result<(Recovered, Files), WalError> {
 
 /// SUBTLE: a file without a record must not stay. The next file is named after the next record, and so might be this one: it
 /// would be trimmed as the old file that it was.
-fn keep(path: &Path, scan: &Scan) -> std::io::Result<Option<Segment>> {
+fn keep(disk: &dyn Disk, path: &Path, scan: &Scan) -> std::io::Result<Option<Segment>> {
     if scan.records.is_empty() {
-        segment::remove(path)?;
+        disk.remove(path)?;
         return Ok(None);
     }
     if scan.state == State::Open {
-        segment::seal(path, scan.end)?;
+        disk.seal(path, scan.end)?;
     }
     let mut segment = Segment::new(path.to_owned());
     scan.records
@@ -136,7 +165,11 @@ fn describe(number: u64, record: &WalRecord) -> String {
 }
 
 fn scan(path: &Path) -> Result<Scan, WalError> {
-    let bytes = Bytes::from(fs::read(path).map_err(|e| WalError::io(path, e))?);
+    let bytes = fs::read(path).map_err(|e| WalError::io(path, e))?;
+    Ok(scan_bytes(&Bytes::from(bytes)))
+}
+
+fn scan_bytes(bytes: &Bytes) -> Scan {
     let mut scan = Scan {
         records: Vec::new(),
         end: 0,
@@ -144,16 +177,16 @@ fn scan(path: &Path) -> Result<Scan, WalError> {
     };
     if !bytes.starts_with(&segment::header()) {
         // A file gets its name when its header is synced.
-        return Ok(scan);
+        return scan;
     }
     let mut at = segment::header().len();
-    while let Some((Numbered { number, record, .. }, end)) = next(&bytes, at) {
+    while let Some((Numbered { number, record, .. }, end)) = next(bytes, at) {
         scan.records.push((number, record));
         at = end;
     }
     scan.end = at as u64;
-    scan.state = what_follows(&bytes, at);
-    Ok(scan)
+    scan.state = what_follows(bytes, at);
+    scan
 }
 
 /// What lies where no whole record does. **A record of a later write proves that the one which cannot be read was synced**: a

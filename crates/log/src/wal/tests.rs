@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use sh_base::{AgentId, Incarnation, ObjectId, Org, TopicId, TopicPartition};
 
-use super::{Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment};
+use super::{Journal, Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment};
 
 const FILE_BYTES: u64 = 4096;
 /// Four of these records fill a file.
@@ -69,7 +69,7 @@ fn config(dir: &Path) -> WalConfig {
 
 fn try_open(dir: &Path, prepare: super::Prepare) -> Result<Open, WalError> {
     let (tell, reports) = channel();
-    let (wal, recovered) = Wal::open_on(config(dir), move |o| drop(tell.send(o)), prepare)?;
+    let (wal, recovered) = Wal::open_on(config(dir), Box::new(move |o| drop(tell.send(o))), prepare)?;
     let next = recovered.last + 1;
     Ok(Open {
         wal,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sh_base::ObjectId;
 
 use super::{
-    Order, Outcome, Prepare, WalConfig,
+    Order, Outcome, Prepare, Report, WalConfig,
     files::Files,
     record::{self, END_MARK, WalRecord},
     segment,
@@ -23,8 +23,6 @@ use super::{
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How often space is looked for on a full disk.
 const FULL_RETRY: Duration = Duration::from_millis(200);
-
-type Report = Box<dyn Fn(Outcome) + Send>;
 
 pub(super) struct Writer {
     cfg: WalConfig,
@@ -48,10 +46,10 @@ struct Current {
 
 /// Records of one write.
 #[derive(Default)]
-struct Group {
-    records: Vec<(u64, WalRecord)>,
-    encoded: Vec<(Vec<u8>, Bytes)>,
-    bytes: usize,
+pub(super) struct Group {
+    pub records: Vec<(u64, WalRecord)>,
+    pub encoded: Vec<(Vec<u8>, Bytes)>,
+    pub bytes: usize,
 }
 
 impl Writer {
@@ -286,11 +284,11 @@ impl Group {
             .all(|(_, r)| matches!(r, WalRecord::Moved { .. }))
     }
 
-    fn last(&self) -> u64 {
+    pub fn last(&self) -> u64 {
         self.records.last().map_or(0, |(n, _)| *n)
     }
 
-    fn push(&mut self, number: u64, record: WalRecord) {
+    pub fn push(&mut self, number: u64, record: WalRecord) {
         let into = u32::try_from(self.bytes).unwrap_or(u32::MAX);
         let (head, payload) = record::encode(number, into, &record);
         self.bytes += head.len() + payload.len();

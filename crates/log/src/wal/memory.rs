@@ -1,0 +1,306 @@
+//! A WAL disk in memory, for simulations: it keeps the bytes that the real writer would write and is recovered by the real
+//! reader; what a write or a sync comes to is decided by a [`DiskLiar`].
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::sleep,
+};
+
+use super::{
+    Journal, Order, Outcome, Recovered, Report, WalConfig, WalError, WalRecord,
+    files::Files,
+    read::{self, Disk},
+    record::END_MARK,
+    segment,
+    writer::Group,
+};
+
+/// What became of one write and its sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFate {
+    Synced,
+    /// No space: nothing was written.
+    Full,
+    /// The disk failed; nobody knows what is on it.
+    Failed,
+}
+
+/// Decides how long each write takes, and what becomes of it. A call that never returns is a process that died in it.
+#[async_trait]
+pub trait DiskLiar: Send + Sync + 'static {
+    /// A write of so many bytes is on its way.
+    async fn write(&self, bytes: usize) -> WriteFate;
+    /// The write is on the disk; called before anybody hears of it.
+    async fn synced(&self);
+}
+
+/// How often space is looked for on a full disk.
+const FULL_RETRY: Duration = Duration::from_millis(200);
+
+/// A disk; clones are the same one. It outlives the agents that write to it.
+#[derive(Clone, Default)]
+pub struct MemoryDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    /// A write that is not synced: its file, and where in it.
+    pending: Option<(PathBuf, Vec<u8>)>,
+    /// The life that may write. An earlier one is dead, whatever it still does.
+    life: u64,
+}
+
+/// Which part of a write that was never synced is on the disk: `[from, to)` of its bytes; before it are zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Torn {
+    pub from: usize,
+    pub to: usize,
+}
+
+impl MemoryDisk {
+    /// The writer died. `tear` is handed the size of the write that was under way, if one was, and says what is left of it.
+    pub fn crash(&self, tear: impl FnOnce(usize) -> Torn) {
+        let mut state = self.0.lock();
+        state.life += 1;
+        let Some((path, bytes)) = state.pending.take() else {
+            return;
+        };
+        let Torn { from, to } = tear(bytes.len());
+        let (from, to) = (from.min(bytes.len()), to.min(bytes.len()));
+        if from < to
+            && let Some(file) = state.files.get_mut(&path)
+        {
+            file.resize(file.len() + from, 0);
+            file.extend(&bytes[from..to]);
+        }
+    }
+
+    /// Everything on it is gone.
+    pub fn wipe(&self) {
+        let mut state = self.0.lock();
+        state.life += 1;
+        state.pending = None;
+        state.files.clear();
+    }
+
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> usize {
+        self.0.lock().files.values().map(Vec::len).sum()
+    }
+
+    /// Reads what is there with the real reader, and starts a writer after it, on the runtime of the caller.
+    pub fn open(
+        &self,
+        cfg: &WalConfig,
+        report: Report,
+        liar: Arc<dyn DiskLiar>,
+    ) -> Result<(Arc<dyn Journal>, Recovered), WalError> {
+        let (recovered, files) = read::recover(self)?;
+        let life = {
+            let mut state = self.0.lock();
+            state.life += 1;
+            state.life
+        };
+        let (orders, inbox) = unbounded_channel();
+        let writer = Writer {
+            disk: self.clone(),
+            life,
+            file_bytes: cfg.file_bytes as usize,
+            holds: files.oldest_object(),
+            files,
+            current: None,
+            report,
+            liar,
+        };
+        tokio::spawn(writer.run(inbox));
+        Ok((Arc::new(MemoryWal { orders }), recovered))
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn files(&self) -> Result<Vec<PathBuf>, WalError> {
+        Ok(self.0.lock().files.keys().cloned().collect())
+    }
+    fn read(&self, path: &Path) -> io::Result<Bytes> {
+        let state = self.0.lock();
+        let file = state.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Bytes::copy_from_slice(file))
+    }
+    fn seal(&self, path: &Path, end: u64) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let file = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        file.truncate(end as usize);
+        file.extend(END_MARK.to_be_bytes());
+        Ok(())
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.lock().files.remove(path);
+        Ok(())
+    }
+}
+
+struct MemoryWal {
+    orders: UnboundedSender<Order>,
+}
+
+impl Journal for MemoryWal {
+    fn append(&self, number: u64, record: WalRecord) {
+        // The writer ends only with a failure, which it has reported.
+        let _ = self.orders.send(Order::Append(number, record));
+    }
+    fn finish(&self, number: u64) {
+        let _ = self.orders.send(Order::Finish(number));
+    }
+}
+
+struct Writer {
+    disk: MemoryDisk,
+    life: u64,
+    file_bytes: usize,
+    files: Files,
+    holds: Option<sh_base::ObjectId>,
+    current: Option<PathBuf>,
+    report: Report,
+    liar: Arc<dyn DiskLiar>,
+}
+
+impl Writer {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Order>) {
+        let mut group = Group::default();
+        while let Some(order) = inbox.recv().await {
+            self.take(order, &mut group);
+            self.take_queued(&mut inbox, &mut group);
+            self.trim();
+            while !group.records.is_empty() {
+                let size = self.stage(&group);
+                match self.liar.write(size).await {
+                    WriteFate::Synced => self.commit(std::mem::take(&mut group)).await,
+                    WriteFate::Full => {
+                        group = self.without_space(group);
+                        if !group.records.is_empty() {
+                            sleep(FULL_RETRY).await;
+                            self.take_queued(&mut inbox, &mut group);
+                            self.trim();
+                        }
+                    }
+                    WriteFate::Failed => {
+                        let text = "the WAL in memory failed: a sync was refused";
+                        return (self.report)(Outcome::Failed(text.into()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order, group: &mut Group) {
+        match order {
+            Order::Append(number, record) => group.push(number, record),
+            Order::Finish(number) => self.files.finish(number),
+        }
+    }
+
+    fn take_queued(&mut self, inbox: &mut UnboundedReceiver<Order>, group: &mut Group) {
+        while let Ok(order) = inbox.try_recv() {
+            self.take(order, group);
+        }
+    }
+
+    /// Chooses the file of a group and says that it is being written; its size.
+    fn stage(&mut self, group: &Group) -> usize {
+        let bytes: Vec<u8> = group
+            .encoded
+            .iter()
+            .flat_map(|(head, payload)| head.iter().chain(payload.iter()).copied())
+            .collect();
+        let size = bytes.len();
+        let mut state = self.disk.0.lock();
+        if state.life != self.life {
+            return size;
+        }
+        let full = |path: &PathBuf| {
+            let used = state.files.get(path).map_or(0, Vec::len);
+            used + size + size_of_val(&END_MARK) > self.file_bytes
+        };
+        if self.current.as_ref().is_none_or(full) {
+            if let Some(old) = self.current.take().and_then(|p| state.files.get_mut(&p)) {
+                old.extend(END_MARK.to_be_bytes());
+            }
+            let first = group.records.first().map_or(0, |(n, _)| *n);
+            let path = PathBuf::from(format!("{first:020}.wal"));
+            state.files.insert(path.clone(), segment::header().to_vec());
+            self.files.begin(path.clone());
+            self.current = Some(path);
+        }
+        state.pending = self.current.clone().map(|path| (path, bytes));
+        size
+    }
+
+    /// The staged group is on the disk.
+    async fn commit(&mut self, group: Group) {
+        {
+            let mut state = self.disk.0.lock();
+            if state.life == self.life
+                && let Some((path, bytes)) = state.pending.take()
+                && let Some(file) = state.files.get_mut(&path)
+            {
+                file.extend(bytes);
+            }
+        }
+        self.liar.synced().await;
+        for (number, record) in &group.records {
+            self.files.add(*number, record);
+        }
+        self.tell_what_it_holds();
+        (self.report)(Outcome::Synced(group.last()));
+    }
+
+    /// Batches fall back to being durable; moves wait for space (see the real writer).
+    fn without_space(&mut self, group: Group) -> Group {
+        self.disk.0.lock().pending = None;
+        let last = group.last();
+        let (moves, batches): (Vec<_>, Vec<_>) = group
+            .records
+            .into_iter()
+            .partition(|(_, r)| matches!(r, WalRecord::Moved { .. }));
+        if !batches.is_empty() {
+            (self.report)(Outcome::Skipped(batches.iter().map(|(n, _)| *n).collect()));
+        }
+        let mut rest = Group::default();
+        moves
+            .into_iter()
+            .for_each(|(number, record)| rest.push(number, record));
+        if rest.records.is_empty() {
+            (self.report)(Outcome::Synced(last));
+        }
+        rest
+    }
+
+    fn trim(&mut self) {
+        while let Some(path) = self.files.first_to_go() {
+            let mut state = self.disk.0.lock();
+            if state.life == self.life {
+                state.files.remove(path);
+            }
+            drop(state);
+            self.files.forget_first();
+        }
+        self.tell_what_it_holds();
+    }
+
+    fn tell_what_it_holds(&mut self) {
+        let holds = self.files.oldest_object();
+        if std::mem::replace(&mut self.holds, holds) != holds {
+            (self.report)(Outcome::Holds(holds));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Runs many seeds of the simulated world: `sim --seeds 100000 [--from N] [--threads N]`, or one: `sim --seed N`, `sim --plan FILE`.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it measures how many seeds it runs in a second"
+)]
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use sh_log::mutant;
+use sh_testkit::sim::{Plan, run, shrink, shrink::report};
+
+/// Failing seeds after which no more are tried.
+const FAILURES_MAX: usize = 5;
+
+struct Args {
+    seeds: u64,
+    from: u64,
+    threads: usize,
+    seed: Option<u64>,
+    plan: Option<String>,
+    mutant: Option<String>,
+    raw: bool,
+}
+
+fn args() -> anyhow::Result<Args> {
+    let mut args = Args {
+        seeds: 1_000,
+        from: 0,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        seed: None,
+        plan: None,
+        mutant: None,
+        raw: false,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--raw" {
+            args.raw = true;
+            continue;
+        }
+        let value = words.next().with_context(|| format!("{word} wants a value"))?;
+        match word.as_str() {
+            "--seeds" => args.seeds = value.parse()?,
+            "--from" => args.from = value.parse()?,
+            "--threads" => args.threads = value.parse()?,
+            "--seed" => args.seed = Some(value.parse()?),
+            "--plan" => args.plan = Some(value),
+            "--mutant" => args.mutant = Some(value),
+            other => bail!("{other} is not known: --seeds --from --threads --seed --plan --mutant --raw"),
+        }
+    }
+    Ok(args)
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = args()?;
+    let one = match (&args.seed, &args.plan) {
+        (Some(seed), _) => Some(Plan::of_seed(*seed)),
+        (_, Some(path)) => Some(serde_json::from_str(&std::fs::read_to_string(path)?)?),
+        _ => None,
+    };
+    let name: Option<&'static str> = args.mutant.clone().map(|name| &*name.leak());
+    match one {
+        Some(plan) => with(name, || tell(&plan, args.raw)),
+        None => many(&args, name),
+    }
+}
+
+fn with<T>(mutant: Option<&'static str>, body: impl FnOnce() -> T) -> T {
+    match mutant {
+        Some(name) => mutant::with(name, body),
+        None => body(),
+    }
+}
+
+fn tell(plan: &Plan, raw: bool) -> anyhow::Result<()> {
+    let outcome = run(plan, true);
+    if outcome.problems.is_empty() || raw {
+        println!("{}", report(plan, &outcome));
+        println!("{} points, {} ms", outcome.points, outcome.virtual_ms);
+        return Ok(());
+    }
+    let (plan, outcome) = shrink(plan);
+    println!("{}", report(&plan, &outcome));
+    bail!("the plan breaks a promise")
+}
+
+fn many(args: &Args, mutant: Option<&'static str>) -> anyhow::Result<()> {
+    let next = AtomicU64::new(args.from);
+    let end = args.from + args.seeds;
+    let (failed, begun) = (Mutex::new(Vec::new()), Instant::now());
+    let (acknowledged, virtual_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        with(mutant, || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                let full = failed.lock().is_ok_and(|f| f.len() >= FAILURES_MAX);
+                if seed >= end || full {
+                    return;
+                }
+                let outcome = run(&Plan::of_seed(seed), false);
+                acknowledged.fetch_add(outcome.acknowledged as u64, Ordering::Relaxed);
+                virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
+                if let Some(first) = outcome.problems.first() {
+                    println!("seed {seed}: {first}");
+                    if let Ok(mut failed) = failed.lock() {
+                        failed.push(seed);
+                    }
+                }
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads {
+            scope.spawn(work);
+        }
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let tried = next.load(Ordering::Relaxed).min(end) - args.from;
+    println!(
+        "{tried} seeds in {seconds:.1} s on {} threads: {:.1} seeds/s; {} hours of virtual time, {} records acknowledged",
+        args.threads,
+        tried as f64 / seconds,
+        virtual_ms.load(Ordering::Relaxed) / 3_600_000,
+        acknowledged.load(Ordering::Relaxed)
+    );
+    let failed = failed.into_inner().unwrap_or_default();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("{} seeds break a promise: {failed:?}; `sim --seed N` tells their story", failed.len())
+}

@@ -1,0 +1,478 @@
+//! Lets a plan happen, and judges it.
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{Arc, Once, atomic::Ordering},
+    time::Duration,
+};
+
+use sh_base::batch::Batch;
+use sh_blob::{Bucket, ObjectKey};
+use sh_log::Extent;
+use sh_meta::{Family, Key, KeyRange, MetaStore};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::{
+    client::{connect_to, create_topic, list_offset},
+    consumer::{Consumer, Positions, read_all},
+    life::Life,
+    plan::{Fault, Plan, What},
+    producer::Producer,
+    reads::{self, BadRead, TimeLookup, Timestamps},
+    world::{Host, World},
+};
+use crate::torture::{
+    check::{self, Anomaly, Leases},
+    history::Log,
+};
+
+/// How long the world may take to come to rest when the faults are over, in virtual time.
+const REST: Duration = Duration::from_secs(240);
+/// How long acks=1 records are waited for where a disk was lost.
+const LOST_DISK: Duration = Duration::from_secs(30);
+/// How often it is looked whether a dead agent is to begin again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub problems: Vec<Problem>,
+    /// What happened, if it was to be told.
+    pub story: Vec<String>,
+    /// Calls of seams at which an agent could have died.
+    pub points: u64,
+    pub virtual_ms: u64,
+    /// Records that were acknowledged.
+    pub acknowledged: usize,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    Write(Anomaly),
+    Read(BadRead),
+    /// Two agents show different logs when everything is over.
+    Differs { partition: i32, agents: (usize, usize) },
+    /// An extent names bytes that are not in the bucket, or are no batches.
+    Absent(String),
+    /// The faults are over, and somebody makes no progress.
+    Stuck(String),
+    Panicked(String),
+}
+
+impl Problem {
+    /// Its kind in a word, by which a smaller plan is known to fail alike.
+    pub fn kind(&self) -> String {
+        let text = match self {
+            Problem::Write(anomaly) => format!("{anomaly:?}"),
+            Problem::Read(bad) => format!("{bad:?}"),
+            other => format!("{other:?}"),
+        };
+        let end = text.find(|c: char| !c.is_alphanumeric());
+        text[..end.unwrap_or(text.len())].to_owned()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+thread_local! {
+    /// The first panic of a task of this thread's world.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A task that panics ends silently; the hook sees to it that the run does not.
+fn listen_for_panics() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.with_borrow_mut(|first| {
+                first.get_or_insert_with(|| info.to_string());
+            });
+            before(info);
+        }));
+    });
+    PANIC.set(None);
+}
+
+/// Runs a plan on this thread. `told`: the story is written down.
+pub fn run(plan: &Plan, told: bool) -> Outcome {
+    listen_for_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O");
+    let mut outcome = runtime.block_on(live(plan.clone(), told));
+    drop(runtime);
+    if let Some(panic) = PANIC.take() {
+        outcome.problems.push(Problem::Panicked(panic));
+    }
+    outcome
+}
+
+async fn live(plan: Plan, told: bool) -> Outcome {
+    let world = World::new(plan, told);
+    let mut problems = Vec::new();
+    if let Err(why) = timeout(REST, found(&world)).await {
+        problems.push(Problem::Stuck(format!("no agent begins to serve: {why}")));
+    } else {
+        happen(&world, &mut problems).await;
+    }
+    for problem in &problems {
+        world.note(|| format!("FOUND {problem}"));
+    }
+    let acknowledged = world.history.lock().acknowledged();
+    Outcome {
+        problems,
+        points: world.points.load(Ordering::Relaxed),
+        virtual_ms: world.now_ms(),
+        acknowledged,
+        story: world.take_story(),
+    }
+}
+
+/// The agents begin, and the topic is there.
+async fn found(world: &Arc<World>) {
+    for host in 0..world.hosts.len() {
+        tokio::spawn(keep_alive(world.clone(), host));
+    }
+    loop {
+        sleep(LOOK).await;
+        let Some(life) = world.hosts[0].alive() else {
+            continue;
+        };
+        if let Some(connection) = connect_to(&life, "founder").await
+            && create_topic(&connection, world.plan.partitions).await
+        {
+            return;
+        }
+    }
+}
+
+/// Begins a life, and the next one when it is over, for ever.
+async fn keep_alive(world: Arc<World>, host: usize) {
+    loop {
+        let life = Life::begin(&world, host);
+        while !life.is_dead() {
+            sleep(LOOK).await;
+        }
+        let down = life.down_ms().unwrap_or(0);
+        sleep(Duration::from_millis(down)).await;
+    }
+}
+
+async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
+    let plan = &world.plan;
+    let producers: Vec<_> = (0..plan.producers.len())
+        .map(|n| tokio::spawn(Producer::new(world, n).run()))
+        .collect();
+    let mut positions = Vec::new();
+    for n in 0..plan.consumers.len() {
+        let consumer = Consumer::new(world, n);
+        positions.push(consumer.positions());
+        tokio::spawn(consumer.run());
+    }
+    let faults = tokio::spawn(bring(world.clone()));
+    sleep(Duration::from_millis(plan.length_ms)).await;
+    // A fault that was to come later does not come any more.
+    faults.abort();
+    calm(world);
+    let deadline = Instant::now() + REST;
+    finish(producers, deadline, problems).await;
+    let Some((log, timestamps)) = read_settled(world, deadline, problems).await else {
+        return;
+    };
+    reach_the_end(&positions, &log, deadline, problems).await;
+    look_up_times(world, &timestamps).await;
+    judge(world, &log, &timestamps, problems);
+    let absent = all_is_there(world).await;
+    problems.extend(absent.into_iter().map(Problem::Absent));
+    all_stop(world, deadline, problems).await;
+}
+
+fn calm(world: &Arc<World>) {
+    world.note(|| "the faults are over".into());
+    world.calm.send_replace(true);
+    for host in &world.hosts {
+        host.paused.send_replace(false);
+    }
+}
+
+async fn bring(world: Arc<World>) {
+    let begun = Instant::now();
+    for fault in &world.plan.faults {
+        tokio::time::sleep_until(begun + Duration::from_millis(fault.at_ms)).await;
+        let Fault { agent, what, .. } = fault;
+        world.note(|| format!("agent {agent}: {what:?}"));
+        strike(&world, &world.hosts[*agent], what);
+    }
+}
+
+fn strike(world: &Arc<World>, host: &Host, what: &What) {
+    let until = |ms: u64| world.now_ms() + ms;
+    match *what {
+        What::Crash { down_ms } => {
+            if let Some(life) = host.alive() {
+                life.die(down_ms);
+            }
+        }
+        What::LoseDisk { down_ms } => {
+            if let Some(life) = host.alive() {
+                life.die(down_ms);
+                host.disk.wipe();
+                *host.id.lock() = None;
+            }
+        }
+        What::Stop { down_ms } => {
+            if let Some(life) = host.alive() {
+                tokio::spawn(async move { life.shut_down(down_ms).await });
+            }
+        }
+        What::Pause { ms } => {
+            host.paused.send_replace(true);
+            let (world, number) = (world.clone(), host.number);
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(ms)).await;
+                world.note(|| format!("agent {number} goes on"));
+                world.hosts[number].paused.send_replace(false);
+            });
+        }
+        What::Clock { by_ms } => drop(host.skew_ms.fetch_add(by_ms, Ordering::Relaxed)),
+        What::CutBucket { ms } => host.cut_bucket.store(until(ms), Ordering::Relaxed),
+        What::CutStore { ms } => host.cut_store.store(until(ms), Ordering::Relaxed),
+        What::FullDisk { ms } => {
+            host.full.store(true, Ordering::Relaxed);
+            let (world, number) = (world.clone(), host.number);
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(ms)).await;
+                world.hosts[number].full.store(false, Ordering::Relaxed);
+            });
+        }
+        What::FailSync { .. } => host.fail_sync.store(true, Ordering::Relaxed),
+    }
+}
+
+async fn finish(producers: Vec<JoinHandle<()>>, deadline: Instant, problems: &mut Vec<Problem>) {
+    for (number, producer) in producers.into_iter().enumerate() {
+        let abort = producer.abort_handle();
+        if timeout_at(deadline, producer).await.is_err() {
+            abort.abort();
+            let text = format!("producer {number} gets no acknowledgement");
+            problems.push(Problem::Stuck(text));
+        }
+    }
+}
+
+/// Reads everything, again while acks=1 records may still be on their way from a WAL.
+async fn read_settled(
+    world: &Arc<World>,
+    deadline: Instant,
+    problems: &mut Vec<Problem>,
+) -> Option<(Log, Timestamps)> {
+    // A disk that is lost takes its records with it: for those nobody waits long.
+    let disks = world.plan.loses_disks();
+    let patience = if disks { LOST_DISK } else { REST };
+    let patient = deadline.min(Instant::now() + patience);
+    loop {
+        let mut found = Vec::new();
+        let read = read_everywhere(world, deadline, &mut found).await;
+        let passes = read.as_ref().is_some_and(|(log, _)| {
+            let anomalies = check::check(&world.history.lock(), log, &[], Leases::MayBeLost);
+            anomalies.iter().any(Anomaly::may_pass)
+        });
+        if !passes || Instant::now() > patient {
+            problems.extend(found);
+            return read;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The topic as every agent shows it: they must agree.
+async fn read_everywhere(
+    world: &Arc<World>,
+    deadline: Instant,
+    problems: &mut Vec<Problem>,
+) -> Option<(Log, Timestamps)> {
+    let mut first: Option<(Log, Timestamps)> = None;
+    for host in &world.hosts {
+        let reading = timeout_at(deadline, read_at(world, host)).await;
+        let log = match reading {
+            Ok(Ok(log)) => log,
+            Ok(Err(why)) => {
+                let text = format!("agent {} does not show its log: {why}", host.number);
+                problems.push(Problem::Stuck(text));
+                continue;
+            }
+            Err(_) => {
+                let text = format!("agent {} does not serve", host.number);
+                problems.push(Problem::Stuck(text));
+                continue;
+            }
+        };
+        match &first {
+            None => first = Some(log),
+            Some((seen, _)) => problems.extend(differ(seen, &log.0, host.number)),
+        }
+    }
+    first
+}
+
+async fn read_at(world: &Arc<World>, host: &Host) -> Result<(Log, Timestamps), String> {
+    loop {
+        if let Some(life) = host.alive()
+            && let Some(connection) = connect_to(&life, "auditor").await
+        {
+            match read_all(&connection, world.plan.partitions).await {
+                Err(_) if connection.is_closed() => {}
+                outcome => return outcome,
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn differ(first: &Log, other: &Log, agent: usize) -> Option<Problem> {
+    let (partition, _) = first.iter().find(|(partition, part)| {
+        // What stood in a WAL may come while we read: the shorter one must be the beginning of the longer.
+        let records = other.get(partition).map_or(&[][..], |p| &p.records);
+        let common = part.records.len().min(records.len());
+        part.records[..common] != records[..common]
+    })?;
+    Some(Problem::Differs {
+        partition: *partition,
+        agents: (0, agent),
+    })
+}
+
+async fn reach_the_end(
+    positions: &[Positions],
+    log: &Log,
+    deadline: Instant,
+    problems: &mut Vec<Problem>,
+) {
+    let ends: Vec<(i32, i64)> = log
+        .iter()
+        .filter_map(|(p, part)| Some((*p, part.records.last()?.offset + 1)))
+        .collect();
+    for (number, positions) in positions.iter().enumerate() {
+        let there = || {
+            let positions = positions.lock();
+            ends.iter()
+                .all(|(p, end)| positions.get(p).is_some_and(|at| at >= end))
+        };
+        while !there() {
+            if Instant::now() > deadline {
+                let text = format!("consumer {number} is at {:?} of {ends:?}", positions.lock());
+                problems.push(Problem::Stuck(text));
+                break;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// Asks the first agent for the times of records, and just after them.
+async fn look_up_times(world: &Arc<World>, timestamps: &Timestamps) {
+    let Some(life) = world.hosts[0].alive() else {
+        return;
+    };
+    let Some(connection) = connect_to(&life, "auditor").await else {
+        return;
+    };
+    let mut chance = world.chance(8, 0);
+    for (partition, times) in timestamps {
+        let times: Vec<i64> = times.values().copied().collect();
+        for _ in 0..4.min(times.len()) {
+            let timestamp = times[chance.below(times.len())] + chance.below(2) as i64;
+            let Ok((time, offset)) = list_offset(&connection, *partition, timestamp).await else {
+                continue;
+            };
+            let told = (offset >= 0).then_some((offset, time));
+            world.reads.lock().times.push(TimeLookup {
+                partition: *partition,
+                timestamp,
+                told,
+            });
+        }
+    }
+}
+
+fn judge(world: &World, log: &Log, timestamps: &Timestamps, problems: &mut Vec<Problem>) {
+    let plan = &world.plan;
+    let leases = match plan.agents == 1 && !plan.loses_disks() {
+        true => Leases::Kept,
+        false => Leases::MayBeLost,
+    };
+    let reads = world.reads.lock();
+    let seen: Vec<_> = reads
+        .fetches
+        .iter()
+        .flat_map(|f| f.records.iter().map(|r| (f.partition, *r)))
+        .collect();
+    let anomalies = check::check(&world.history.lock(), log, &seen, leases);
+    let excused = |a: &Anomaly| plan.loses_disks() && a.may_pass();
+    problems.extend(
+        anomalies
+            .into_iter()
+            .filter(|a| !excused(a))
+            .map(Problem::Write),
+    );
+    let bad = reads::check(&reads, log, timestamps);
+    problems.extend(bad.into_iter().map(Problem::Read));
+}
+
+/// Every extent names bytes that are in the bucket, and are its batches.
+async fn all_is_there(world: &World) -> Vec<String> {
+    let rows = world
+        .store
+        .scan(KeyRange::family(Family::Extent), usize::MAX, false);
+    let mut absent = Vec::new();
+    for (key, row) in rows.await.unwrap_or_default() {
+        let (Key::Extent(tp, base), Some(value)) = (key, row.value) else {
+            continue;
+        };
+        let Ok(extent) = Extent::decode(&value) else {
+            absent.push(format!("the extent at {base} cannot be read"));
+            continue;
+        };
+        let Some(place) = extent.place else {
+            continue;
+        };
+        let range = place.start..place.start + u64::from(place.len);
+        let name = ObjectKey::L0(place.object).to_string();
+        let batches = world.bucket.get(&name, &[range]).await;
+        let offsets = batches.ok().and_then(|mut parts| {
+            let batches = Batch::parse_all(parts.pop()?).ok()?;
+            Some(batches.iter().map(Batch::offsets).sum::<i64>())
+        });
+        if offsets != Some(extent.end - base) {
+            absent.push(format!(
+                "{} at {base}: {name} does not hold it",
+                tp.partition
+            ));
+        }
+    }
+    absent
+}
+
+/// A clean stop of every agent flushes everything.
+async fn all_stop(world: &Arc<World>, deadline: Instant, problems: &mut Vec<Problem>) {
+    for host in &world.hosts {
+        let Some(life) = host.alive() else {
+            continue;
+        };
+        if timeout_at(deadline, life.shut_down(0)).await.is_err() {
+            let text = format!("agent {} does not stop", host.number);
+            problems.push(Problem::Stuck(text));
+        }
+    }
+}
