@@ -194,10 +194,7 @@ fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(MEMORY_UNIT)).unwrap_or(u32::MAX)
 }
 
-fn wal_report(
-    mailbox: Mailbox,
-    on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>,
-) -> Report {
+fn wal_report(mailbox: Mailbox, on_fatal: Arc<dyn Fn(&Failure) + Send + Sync>) -> Report {
     Box::new(move |outcome| {
         let event = match outcome {
             Outcome::Synced(upto) => Event::WalSynced(upto),

@@ -124,10 +124,7 @@ pub struct Recovered {
 
 impl Wal {
     /// Reads what is there, seals it, and starts the writer after it. `report` is called from the writer thread.
-    pub fn open(
-        cfg: WalConfig,
-        report: Report,
-    ) -> Result<(Wal, Recovered), WalError> {
+    pub fn open(cfg: WalConfig, report: Report) -> Result<(Wal, Recovered), WalError> {
         Wal::open_on(cfg, report, Arc::new(segment::prepare))
     }
 

@@ -69,7 +69,8 @@ fn config(dir: &Path) -> WalConfig {
 
 fn try_open(dir: &Path, prepare: super::Prepare) -> Result<Open, WalError> {
     let (tell, reports) = channel();
-    let (wal, recovered) = Wal::open_on(config(dir), Box::new(move |o| drop(tell.send(o))), prepare)?;
+    let (wal, recovered) =
+        Wal::open_on(config(dir), Box::new(move |o| drop(tell.send(o))), prepare)?;
     let next = recovered.last + 1;
     Ok(Open {
         wal,

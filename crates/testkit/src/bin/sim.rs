@@ -44,7 +44,9 @@ fn args() -> anyhow::Result<Args> {
             args.raw = true;
             continue;
         }
-        let value = words.next().with_context(|| format!("{word} wants a value"))?;
+        let value = words
+            .next()
+            .with_context(|| format!("{word} wants a value"))?;
         match word.as_str() {
             "--seeds" => args.seeds = value.parse()?,
             "--from" => args.from = value.parse()?,
@@ -52,7 +54,9 @@ fn args() -> anyhow::Result<Args> {
             "--seed" => args.seed = Some(value.parse()?),
             "--plan" => args.plan = Some(value),
             "--mutant" => args.mutant = Some(value),
-            other => bail!("{other} is not known: --seeds --from --threads --seed --plan --mutant --raw"),
+            other => {
+                bail!("{other} is not known: --seeds --from --threads --seed --plan --mutant --raw")
+            }
         }
     }
     Ok(args)
@@ -134,5 +138,8 @@ fn many(args: &Args, mutant: Option<&'static str>) -> anyhow::Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    bail!("{} seeds break a promise: {failed:?}; `sim --seed N` tells their story", failed.len())
+    bail!(
+        "{} seeds break a promise: {failed:?}; `sim --seed N` tells their story",
+        failed.len()
+    )
 }

@@ -46,7 +46,8 @@ impl DiskLiar for SimDiskLiar {
             self.world.note(|| format!("{name}: the disk is full"));
             return WriteFate::Full;
         }
-        self.world.note(|| format!("{name}: {bytes} bytes of WAL synced"));
+        self.world
+            .note(|| format!("{name}: {bytes} bytes of WAL synced"));
         WriteFate::Synced
     }
 
@@ -68,4 +69,3 @@ pub fn tear(size: usize, chance: &mut Chance) -> Torn {
         },
     }
 }
-

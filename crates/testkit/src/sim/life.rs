@@ -52,7 +52,8 @@ pub struct Life {
     door: Mutex<Option<Door>>,
     log: Mutex<Option<(Log, Arc<Lane>, Incarnation)>>,
     connections: Mutex<Vec<AbortHandle>>,
-    stop: watch::Sender<bool>,
+    /// One for each connection: a watch wakes several waiters in an order that no seed decides.
+    stops: Mutex<Vec<watch::Sender<bool>>>,
     /// When it died, how long until the next life begins.
     down: Mutex<Option<u64>>,
 }
@@ -69,7 +70,7 @@ impl Life {
             door: Mutex::default(),
             log: Mutex::default(),
             connections: Mutex::default(),
-            stop: watch::channel(false).0,
+            stops: Mutex::default(),
             down: Mutex::default(),
         });
         *world.hosts[host].life.lock() = Some(life.clone());
@@ -118,7 +119,9 @@ impl Life {
         if let Some(world) = self.world() {
             let mut chance = world.chance(2, self.host as u64 * 1000 + u64::from(self.number));
             world.note(|| format!("{} is dead for {down_ms} ms", self.name()));
-            world.hosts[self.host].disk.crash(|size| super::disk::tear(size, &mut chance));
+            world.hosts[self.host]
+                .disk
+                .crash(|size| super::disk::tear(size, &mut chance));
         }
     }
 
@@ -151,9 +154,7 @@ impl Life {
     }
 
     async fn awake(&self, host: &Host) {
-        let mut paused = host.paused.subscribe();
-        // The sender lives as long as the host.
-        let _ = paused.wait_for(|paused| !*paused).await.map(|_| ());
+        host.pause.over().await;
     }
 
     /// Connects a client, if this life serves.
@@ -166,7 +167,8 @@ impl Life {
             door,
             host: "client".into(),
         };
-        let stop = self.stop.subscribe();
+        let (stopper, stop) = watch::channel(false);
+        self.stops.lock().push(stopper);
         let serving = tokio::spawn(async move {
             // How a connection ends is its client's business.
             let _ = connection::run(read, write, session, limits, stop).await;
@@ -270,23 +272,39 @@ impl Life {
         tokio::spawn(heartbeats(env, self.clone(), control.clone(), me));
     }
 
-    /// A clean stop: what was read is answered, windows are flushed, leases given up.
-    pub async fn shut_down(self: &Arc<Life>, down_ms: u64) {
+    /// A clean stop: what was read is answered, windows are flushed, leases given up. The error is that of the drain; whoever
+    /// dies in it has stopped as well.
+    pub async fn shut_down(self: &Arc<Life>, down_ms: u64) -> anyhow::Result<()> {
         let parts = self.log.lock().clone();
+        let mut drained = Ok(());
         if let (Some((log, control, me)), Some(world)) = (parts, self.world()) {
             world.note(|| format!("{} shuts down", self.name()));
-            let drained = timeout(DRAIN_MAX, self.drain(&log, &control, me)).await;
-            world.note(|| format!("{} has shut down: {drained:?}", self.name()));
+            let died = async {
+                while !self.is_dead() {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                outcome = timeout(DRAIN_MAX, self.drain(&log, &control, me)) => {
+                    drained = outcome.unwrap_or_else(|_| Err(anyhow!("it took more than {DRAIN_MAX:?}")));
+                    world.note(|| format!("{} has shut down: {drained:?}", self.name()));
+                }
+                () = died => {}
+            }
+            self.awake(&world.hosts[self.host]).await;
         }
-        self.pass().await;
         self.die(down_ms);
+        drained
     }
 
     async fn drain(&self, log: &Log, control: &Lane, me: Incarnation) -> anyhow::Result<()> {
         // Who is not told notices by the missing heartbeat.
         let _ = agent::change_own_row(control, me, PATIENCE, |row| row.serving = false).await;
         log.drain().await.context("flushing")?;
-        self.stop.send_replace(true);
+        for stop in &*self.stops.lock() {
+            stop.send_replace(true);
+        }
         *self.door.lock() = None;
         sleep(Duration::from_millis(50)).await;
         log.drain().await.context("flushing again")

@@ -106,8 +106,8 @@ impl Producer {
     }
 
     fn may_make(&self) -> bool {
-        let room = self.answers.len() < self.plan.in_flight
-            && self.unsettled.len() <= self.plan.in_flight;
+        let room =
+            self.answers.len() < self.plan.in_flight && self.unsettled.len() <= self.plan.in_flight;
         let last = self.world.is_calm() && self.last.is_none();
         room && (self.made < self.plan.batches && !self.world.is_calm() || last)
     }
@@ -334,8 +334,8 @@ impl Producer {
     /// The records that its sequences build on may be lost with a disk: then, and only then, it begins anew.
     fn consider_the_past(&mut self, told: Result<i64, Option<i16>>) {
         let code = told.err().flatten();
-        let unknown = code
-            .is_some_and(|c| matches!(c, OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID));
+        let unknown =
+            code.is_some_and(|c| matches!(c, OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID));
         if !unknown {
             return;
         }

@@ -69,11 +69,7 @@ pub enum BadRead {
         told: i64,
     },
     /// An end past what is there when everything is over.
-    EndAhead {
-        partition: i32,
-        told: i64,
-        end: i64,
-    },
+    EndAhead { partition: i32, told: i64, end: i64 },
     /// An offset of the log is said not to be one.
     OutOfRange {
         consumer: usize,
@@ -168,11 +164,7 @@ fn is_the_end(end: &End, log: &Log, out: &mut Vec<BadRead>) {
     }
 }
 
-fn is_the_first_of_its_time(
-    lookup: &TimeLookup,
-    timestamps: &Timestamps,
-    out: &mut Vec<BadRead>,
-) {
+fn is_the_first_of_its_time(lookup: &TimeLookup, timestamps: &Timestamps, out: &mut Vec<BadRead>) {
     let of_partition = timestamps.get(&lookup.partition);
     let right = of_partition
         .into_iter()

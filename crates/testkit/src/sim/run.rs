@@ -55,7 +55,10 @@ pub enum Problem {
     Write(Anomaly),
     Read(BadRead),
     /// Two agents show different logs when everything is over.
-    Differs { partition: i32, agents: (usize, usize) },
+    Differs {
+        partition: i32,
+        agents: (usize, usize),
+    },
     /// An extent names bytes that are not in the bucket, or are no batches.
     Absent(String),
     /// The faults are over, and somebody makes no progress.
@@ -187,6 +190,7 @@ async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
     calm(world);
     let deadline = Instant::now() + REST;
     finish(producers, deadline, problems).await;
+    all_stop(world, deadline, problems).await;
     let Some((log, timestamps)) = read_settled(world, deadline, problems).await else {
         return;
     };
@@ -195,14 +199,13 @@ async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
     judge(world, &log, &timestamps, problems);
     let absent = all_is_there(world).await;
     problems.extend(absent.into_iter().map(Problem::Absent));
-    all_stop(world, deadline, problems).await;
 }
 
 fn calm(world: &Arc<World>) {
     world.note(|| "the faults are over".into());
-    world.calm.send_replace(true);
+    world.calm.store(true, Ordering::Relaxed);
     for host in &world.hosts {
-        host.paused.send_replace(false);
+        host.pause.end();
     }
 }
 
@@ -233,19 +236,19 @@ fn strike(world: &Arc<World>, host: &Host, what: &What) {
         }
         What::Stop { down_ms } => {
             if let Some(life) = host.alive() {
-                tokio::spawn(async move { life.shut_down(down_ms).await });
+                tokio::spawn(async move { life.shut_down(down_ms).await.is_ok() });
             }
         }
         What::Pause { ms } => {
-            host.paused.send_replace(true);
+            host.pause.begin();
             let (world, number) = (world.clone(), host.number);
             tokio::spawn(async move {
                 sleep(Duration::from_millis(ms)).await;
                 world.note(|| format!("agent {number} goes on"));
-                world.hosts[number].paused.send_replace(false);
+                world.hosts[number].pause.end();
             });
         }
-        What::Clock { by_ms } => drop(host.skew_ms.fetch_add(by_ms, Ordering::Relaxed)),
+        What::Clock { skew_ms } => host.skew_ms.store(skew_ms, Ordering::Relaxed),
         What::CutBucket { ms } => host.cut_bucket.store(until(ms), Ordering::Relaxed),
         What::CutStore { ms } => host.cut_store.store(until(ms), Ordering::Relaxed),
         What::FullDisk { ms } => {
@@ -464,15 +467,28 @@ async fn all_is_there(world: &World) -> Vec<String> {
     absent
 }
 
-/// A clean stop of every agent flushes everything.
+/// A clean stop of every agent flushes everything: after it nothing is under way, and what is read is final.
 async fn all_stop(world: &Arc<World>, deadline: Instant, problems: &mut Vec<Problem>) {
     for host in &world.hosts {
-        let Some(life) = host.alive() else {
-            continue;
+        let stopping = async {
+            let life = loop {
+                match host.alive().filter(|life| life.is_serving()) {
+                    Some(life) => break life,
+                    None => sleep(LOOK).await,
+                }
+            };
+            life.shut_down(0).await
         };
-        if timeout_at(deadline, life.shut_down(0)).await.is_err() {
-            let text = format!("agent {} does not stop", host.number);
-            problems.push(Problem::Stuck(text));
+        match timeout_at(deadline, stopping).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                let text = format!("agent {} stops unclean: {why:#}", host.number);
+                problems.push(Problem::Stuck(text));
+            }
+            Err(_) => {
+                let text = format!("agent {} does not stop", host.number);
+                problems.push(Problem::Stuck(text));
+            }
         }
     }
 }

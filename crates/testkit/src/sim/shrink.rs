@@ -7,9 +7,8 @@ const RUNS_MAX: usize = 400;
 /// The smallest plan that was found to fail as this one does, and its story.
 pub fn shrink(plan: &Plan) -> (Plan, Outcome) {
     let mut smallest = plan.clone();
-    let kinds = |outcome: &Outcome| -> Vec<String> {
-        outcome.problems.iter().map(|p| p.kind()).collect()
-    };
+    let kinds =
+        |outcome: &Outcome| -> Vec<String> { outcome.problems.iter().map(|p| p.kind()).collect() };
     let wanted = kinds(&run(plan, false));
     let mut runs = 0;
     'smaller: loop {

@@ -13,7 +13,7 @@ use sh_base::{AgentId, Clock, Env, Rng};
 use sh_blob::MemoryBucket;
 use sh_log::wal::memory::MemoryDisk;
 use sh_meta::MemoryStore;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{late::LateUpdates, life::Life, plan::Plan, reads::Reads};
 use crate::torture::{chance::Chance, history::History};
@@ -32,7 +32,7 @@ pub struct World {
     pub late: LateUpdates,
     pub hosts: Vec<Host>,
     /// No more faults.
-    pub calm: watch::Sender<bool>,
+    pub calm: AtomicBool,
     pub history: Mutex<History>,
     pub reads: Mutex<Reads>,
     /// For each partition an offset that its end must be past.
@@ -57,7 +57,34 @@ pub struct Host {
     /// Until when it does not reach a store, milliseconds of virtual time.
     pub cut_bucket: AtomicU64,
     pub cut_store: AtomicU64,
-    pub paused: watch::Sender<bool>,
+    pub pause: Pause,
+}
+
+/// Whether an agent is held still. Those who wait go on in the order they came.
+#[derive(Default)]
+pub struct Pause {
+    held: AtomicBool,
+    ended: Notify,
+}
+
+impl Pause {
+    pub fn begin(&self) {
+        self.held.store(true, Ordering::Relaxed);
+    }
+    pub fn end(&self) {
+        self.held.store(false, Ordering::Relaxed);
+        self.ended.notify_waiters();
+    }
+    /// Returns while nobody holds it.
+    pub async fn over(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if !self.held.load(Ordering::Relaxed) {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
 
 /// What happened, in order.
@@ -87,7 +114,7 @@ impl World {
             store: MemoryStore::new("simulated"),
             late: LateUpdates::default(),
             hosts,
-            calm: watch::channel(false).0,
+            calm: AtomicBool::new(false),
             history: Mutex::default(),
             reads: Mutex::default(),
             durable: Mutex::default(),
@@ -106,7 +133,7 @@ impl World {
     }
 
     pub fn is_calm(&self) -> bool {
-        *self.calm.borrow()
+        self.calm.load(Ordering::Relaxed)
     }
 
     pub fn new_source(&self) -> u32 {
@@ -170,7 +197,7 @@ impl Host {
             fail_sync: AtomicBool::new(false),
             cut_bucket: AtomicU64::new(0),
             cut_store: AtomicU64::new(0),
-            paused: watch::channel(false).0,
+            pause: Pause::default(),
         }
     }
 

@@ -6,4 +6,5 @@
 mod client;
 mod oracle;
 mod servers;
+mod sim;
 mod torture;
