@@ -19,7 +19,10 @@ use sh_blob::Bucket;
 use sh_kafka::{Door, DoorConfig, connection, door::Session};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
-    agent::{self, Address, COMMIT_LANE, CONTROL_LANE, HEARTBEAT_EVERY, OwnRow},
+    agent::{
+        self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE, HEARTBEAT_EVERY, OwnRow,
+        TRANSACTION_LANES,
+    },
     cluster,
 };
 use sh_meta::{Lane, LaneId, MetaError, MetaStore};
@@ -203,9 +206,11 @@ impl Life {
             ..ReadConfig::default()
         };
         let reader = Reader::new(store.clone(), bucket.clone(), env.clone(), read, me);
+        let (lane_store, lane_env) = (store.clone(), env.clone());
         let lane = |lane| {
             let hear = reader.clone();
-            let lane = Lane::new(store.clone(), env.clone(), LaneId { by: me, lane }, 0);
+            let id = LaneId { by: me, lane };
+            let lane = Lane::new(lane_store.clone(), lane_env.clone(), id, 0);
             Arc::new(lane.on_entry(Arc::new(move |entry| hear.hear(entry))))
         };
         let (commits, control) = (lane(COMMIT_LANE), lane(CONTROL_LANE));
@@ -232,6 +237,8 @@ impl Life {
             env: env.clone(),
             store,
             control: control.clone(),
+            groups: lane(GROUP_LANE),
+            transactions: TRANSACTION_LANES.map(lane).to_vec(),
             agent: id,
             broker: BrokerConfig::parse(&Default::default()).map_err(|e| anyhow!("{e}"))?,
             log: log.clone(),
