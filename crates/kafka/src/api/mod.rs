@@ -50,6 +50,7 @@ mod produce;
 mod shape;
 mod sync_group;
 mod transactions;
+mod txn_offset_commit;
 mod write_txn_markers;
 
 use futures::FutureExt;
@@ -110,6 +111,7 @@ apis! {
     FindCoordinatorRequest, 0..=6, find_coordinator;
     AddPartitionsToTxnRequest, 0..=5, add_partitions_to_txn;
     AddOffsetsToTxnRequest, 0..=4, add_offsets_to_txn;
+    TxnOffsetCommitRequest, 0..=5, txn_offset_commit;
     EndTxnRequest, 0..=5, end_txn;
     WriteTxnMarkersRequest, 1..=1, write_txn_markers;
     DescribeTransactionsRequest, 0..=0, describe_transactions;
