@@ -87,13 +87,9 @@ impl Drop for Follower {
 
 const PROTOCOLS: [&str; 2] = ["consumer", "classic"];
 
-fn houses() -> [Running; 1] {
-    [Running::oracle()]
-}
-
 #[test]
 fn a_group_goes_on_where_it_was() {
-    for house in houses() {
+    for house in Running::both() {
         for protocol in PROTOCOLS {
             let (topic, group) = (topic(&house, 3), unique("g"));
             let args = ["--group-protocol", protocol];
@@ -115,7 +111,7 @@ fn a_group_goes_on_where_it_was() {
 
 #[test]
 fn a_group_without_an_offset_begins_where_it_is_told() {
-    for house in houses() {
+    for house in Running::both() {
         let (topic, group) = (topic(&house, 1), unique("g"));
         assert_eq!(read(&house, &topic, &group, &["--from", "end"]), [""; 0]);
         produce(&house, &topic, 0, "later\n");
@@ -132,7 +128,7 @@ fn a_group_without_an_offset_begins_where_it_is_told() {
 
 #[test]
 fn members_share_the_partitions_and_take_over_from_who_leaves() {
-    for house in houses() {
+    for house in Running::both() {
         for protocol in PROTOCOLS {
             let (topic, group) = (topic(&house, 4), unique("g"));
             let args = ["--group-protocol", protocol];
@@ -173,7 +169,7 @@ fn members_share_the_partitions_and_take_over_from_who_leaves() {
 
 #[test]
 fn a_static_member_finds_its_partitions_again() {
-    for house in houses() {
+    for house in Running::both() {
         for protocol in PROTOCOLS {
             let (topic, group) = (topic(&house, 2), unique("g"));
             let args = ["--group-protocol", protocol, "--instance-id", "one"];
@@ -190,7 +186,7 @@ fn a_static_member_finds_its_partitions_again() {
 
 #[test]
 fn describing_names_what_people_look_for() {
-    for house in houses() {
+    for house in Running::both() {
         let (topic, group) = (topic(&house, 2), unique("g"));
         let mut member = Follower::start(&house, &topic, &group, &[]);
         member.line();
@@ -231,7 +227,7 @@ fn describing_names_what_people_look_for() {
 
 #[test]
 fn a_reset_shows_first_and_does_it_then() {
-    for house in houses() {
+    for house in Running::both() {
         let (topic, group) = (topic(&house, 2), unique("g"));
         produce(&house, &topic, 0, "a\nb\nc\n");
         read(&house, &topic, &group, &[]);
@@ -292,7 +288,7 @@ fn a_reset_shows_first_and_does_it_then() {
 
 #[test]
 fn a_reset_can_make_a_group() {
-    for house in houses() {
+    for house in Running::both() {
         let (topic, group) = (topic(&house, 1), unique("g"));
         let args = ["group", "reset", &group, "--topic", &topic, "--to-latest"];
         assert!(house.ok(&args).contains("does not exist: this makes it"));
@@ -315,7 +311,7 @@ fn a_reset_can_make_a_group() {
 
 #[test]
 fn what_has_members_is_left_alone() {
-    for house in houses() {
+    for house in Running::both() {
         for protocol in PROTOCOLS {
             let (topic, group) = (topic(&house, 1), unique("g"));
             let args = ["--group-protocol", protocol];
