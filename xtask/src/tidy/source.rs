@@ -37,7 +37,12 @@ const AMBIENT: [(&str, &str); 8] = [
 ];
 
 /// The crates that meet the real world.
-const WORLDLY: [&str; 3] = ["crates/server/", "crates/streamctl/", "crates/testkit/"];
+const WORLDLY: [&str; 4] = [
+    "crates/server/",
+    "crates/streamctl/",
+    "crates/testkit/",
+    "bench/",
+];
 
 /// Files that quote others.
 const EXEMPT: [&str; 4] = ["Cargo.lock", "LICENSE", "package-lock.json", "go.sum"];

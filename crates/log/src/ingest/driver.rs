@@ -254,6 +254,7 @@ async fn commit_until_known(hands: &Hands, plan: CommitPlan) -> Result<Committed
     };
     metrics::histogram!("streamhouse_commit_seconds")
         .record((hands.env.mono() - begun).as_secs_f64());
+    metrics::counter!("streamhouse_commit_rows_total").increment(entry.changes.len() as u64);
     read_reply(&entry)
 }
 

@@ -192,6 +192,8 @@ impl Writer {
         }
         current.file.sync_data().map_err(io::Error::other)?;
         current.used += group.bytes as u64;
+        metrics::counter!("streamhouse_wal_syncs_total").increment(1);
+        metrics::counter!("streamhouse_wal_bytes_total").increment(group.bytes as u64);
         group
             .records
             .iter()

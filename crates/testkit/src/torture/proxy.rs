@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy},
     net::{TcpListener, TcpStream},
@@ -16,18 +17,53 @@ use tokio::{
     time::sleep,
 };
 
+use super::chance::Chance;
+
 /// What happens to requests while it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Clear,
     /// Every PUT is held for so long before it reaches the bucket.
     SlowPuts(Duration),
+    /// Requests are held as long as a distant bucket would take for them.
+    Distant { put: Delay, get: Delay },
     /// 503 SlowDown; nothing reaches the bucket.
     Unavailable,
     /// Nothing goes on until the weather changes; then what was held arrives, late.
     Stalled,
     /// Requests reach the bucket, their answers are lost.
     AnswersLost,
+}
+
+/// How long requests take: log-normal, which is what object stores look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+/// S3 in its own region, as measured for objects of a few MiB.
+pub const S3: Weather = Weather::Distant {
+    put: Delay {
+        p50: Duration::from_millis(60),
+        p99: Duration::from_millis(250),
+    },
+    get: Delay {
+        p50: Duration::from_millis(25),
+        p99: Duration::from_millis(120),
+    },
+};
+
+impl Delay {
+    /// One of the distribution, by two numbers drawn from [0, 1).
+    fn of(&self, chance: (f64, f64)) -> Duration {
+        /// Of the standard normal distribution.
+        const QUANTILE_99: f64 = 2.326;
+        let (a, b) = (1.0 - chance.0, chance.1);
+        let normal = (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos();
+        let spread = (self.p99.as_secs_f64() / self.p50.as_secs_f64()).ln() / QUANTILE_99;
+        self.p50.mul_f64((spread * normal).exp())
+    }
 }
 
 /// A listening proxy; gone when dropped.
@@ -49,6 +85,7 @@ impl Proxy {
             upstream: upstream.to_owned(),
             weather: watch,
             puts: puts.clone(),
+            chance: Arc::new(Mutex::new(Chance::new(1))),
         };
         let task = tokio::spawn(accept(listener, line));
         Ok(Proxy {
@@ -84,6 +121,7 @@ struct Line {
     upstream: String,
     weather: watch::Receiver<Weather>,
     puts: Arc<AtomicU64>,
+    chance: Arc<Mutex<Chance>>,
 }
 
 async fn accept(listener: TcpListener, line: Line) {
@@ -138,12 +176,20 @@ impl Line {
         Ok(BufReader::with_capacity(64 * 1024, stream))
     }
 
+    fn draw(&self, delay: Delay) -> Duration {
+        let mut chance = self.chance.lock();
+        let mut draw = || (chance.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        delay.of((draw(), draw()))
+    }
+
     /// Whether the request may go on to the bucket; false for one that is answered with 503.
     async fn lets_through(&mut self, put: bool) -> Result<bool> {
         let weather = *self.weather.borrow();
         match weather {
             Weather::Unavailable => return Ok(false),
             Weather::SlowPuts(pause) if put => sleep(pause).await,
+            Weather::Distant { put: delay, .. } if put => sleep(self.draw(delay)).await,
+            Weather::Distant { get: delay, .. } => sleep(self.draw(delay)).await,
             Weather::Stalled => drop(self.weather.wait_for(|w| *w != Weather::Stalled).await?),
             _ => {}
         }
@@ -321,6 +367,20 @@ mod tests {
         proxy.set(Weather::Clear);
         assert!(Head::read(&mut line).await.unwrap().is_some());
         assert_eq!(received.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn delays_have_the_median_and_the_99th_percentile_that_they_claim() {
+        let Weather::Distant { put, .. } = S3 else {
+            panic!("S3 is distant")
+        };
+        let steps = || (0..200).map(|i| (f64::from(i) + 0.5) / 200.0);
+        let mut drawn: Vec<Duration> = steps()
+            .flat_map(|a| steps().map(move |b| put.of((a, b))))
+            .collect();
+        drawn.sort();
+        let close = |at: usize, to: Duration| drawn[at].abs_diff(to) < to / 10;
+        assert!(close(drawn.len() / 2, put.p50) && close(drawn.len() * 99 / 100, put.p99));
     }
 
     #[tokio::test]

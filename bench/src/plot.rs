@@ -1,0 +1,110 @@
+//! Plots as SVG, without a library: horizontal bars, and lines over a logarithmic axis.
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 900.0;
+const COLOURS: [&str; 4] = ["#2563a8", "#c2571a", "#2e7d32", "#7b3fa0"];
+
+fn open(title: &str, height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
+         <text x=\"10\" y=\"20\" font-size=\"15\">{}</text>\n",
+        escape(title)
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// One bar for each value, in the order given.
+pub fn bars(title: &str, values: &[(String, f64)]) -> String {
+    const ROW: f64 = 18.0;
+    const LEFT: f64 = 340.0;
+    let height = 40.0 + ROW * values.len() as f64;
+    let most = values.iter().map(|(_, v)| *v).fold(f64::MIN_POSITIVE, f64::max);
+    let mut svg = open(title, height);
+    for (i, (name, value)) in values.iter().enumerate() {
+        let (y, length) = (32.0 + ROW * i as f64, value / most * (WIDTH - LEFT - 80.0));
+        let colour = COLOURS[usize::from(name.contains("Kafka"))];
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"13\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{value:.2}</text>",
+            LEFT - 6.0,
+            y + 11.0,
+            escape(name),
+            LEFT + length + 5.0,
+            y + 11.0,
+        );
+    }
+    svg + "</svg>\n"
+}
+
+/// A named line of points.
+pub type Line = (String, Vec<(f64, f64)>);
+
+/// Lines over a logarithmic x axis; y begins at 0.
+pub fn lines(title: &str, all: &[Line]) -> String {
+    const HEIGHT: f64 = 360.0;
+    const LEFT: f64 = 60.0;
+    const BOTTOM: f64 = 320.0;
+    let points = || all.iter().flat_map(|(_, points)| points);
+    let least = points().map(|(x, _)| x.log10()).fold(f64::MAX, f64::min);
+    let most = points().map(|(x, _)| x.log10()).fold(least + 1.0, f64::max);
+    let top = points().map(|(_, y)| *y).fold(f64::MIN_POSITIVE, f64::max) * 1.1;
+    let at = |(x, y): (f64, f64)| {
+        let across = (x.log10() - least) / (most - least);
+        (LEFT + across * (WIDTH - LEFT - 40.0), BOTTOM - y / top * (BOTTOM - 40.0))
+    };
+    let mut svg = open(title, HEIGHT);
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{LEFT} 40V{BOTTOM}H{}\" fill=\"none\" stroke=\"#888\"/>",
+        WIDTH - 40.0
+    );
+    for (i, (name, points)) in all.iter().enumerate() {
+        let colour = COLOURS[i % COLOURS.len()];
+        let mut path = String::new();
+        for (n, point) in points.iter().enumerate() {
+            let (x, y) = at(*point);
+            let _ = write!(path, "{}{x:.1} {y:.1}", if n == 0 { 'M' } else { 'L' });
+            let _ = writeln!(
+                svg,
+                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>\
+                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{:.0}</text>\
+                 <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0}</text>",
+                y - 8.0,
+                point.1,
+                BOTTOM + 16.0,
+                point.0,
+            );
+        }
+        let _ = writeln!(
+            svg,
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <text x=\"{}\" y=\"{}\" fill=\"{colour}\">{}</text>",
+            LEFT + 12.0,
+            56.0 + 16.0 * i as f64,
+            escape(name),
+        );
+    }
+    svg + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_a_plot_out_of_its_markup() {
+        let svg = bars("a < b & c", &[("x>y".into(), 1.0)]);
+        assert!(svg.contains("a &lt; b &amp; c") && svg.contains("x&gt;y"));
+    }
+
+    #[test]
+    fn a_plot_of_nothing_is_still_a_plot() {
+        assert!(lines("t", &[]).ends_with("</svg>\n") && bars("t", &[]).ends_with("</svg>\n"));
+    }
+}
