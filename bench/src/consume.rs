@@ -89,9 +89,13 @@ impl ConsumeLoad {
         // Where there are fewer partitions than connections, several read the same.
         let mine = |p: i32| {
             p as usize % self.connections == index
-                || self.partitions as usize <= index && p as usize == index % self.partitions as usize
+                || self.partitions as usize <= index
+                    && p as usize == index % self.partitions as usize
         };
-        let mut at: Vec<(i32, i64)> = (0..self.partitions).filter(|p| mine(*p)).map(|p| (p, 0)).collect();
+        let mut at: Vec<(i32, i64)> = (0..self.partitions)
+            .filter(|p| mine(*p))
+            .map(|p| (p, 0))
+            .collect();
         let stream = wire::connect(address)?;
         let mut write = stream.try_clone()?;
         let mut read = BufReader::with_capacity(256 * 1024, stream);
@@ -143,7 +147,10 @@ impl ConsumeLoad {
                 continue;
             };
             for (base, offsets) in wire::batches(fetched.records) {
-                ensure!(base <= *offset || departures.is_none(), "partition {partition} jumps from {offset} to {base}");
+                ensure!(
+                    base <= *offset || departures.is_none(),
+                    "partition {partition} jumps from {offset} to {base}"
+                );
                 *offset = base + offsets;
                 any = true;
                 if self.counts {

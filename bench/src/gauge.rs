@@ -132,7 +132,9 @@ impl Effort {
             .context("this kernel keeps no /proc/thread-self/schedstat")?;
         let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
         let mut next = || -> Result<Duration> {
-            Ok(Duration::from_nanos(fields.next().context("schedstat is short")??))
+            Ok(Duration::from_nanos(
+                fields.next().context("schedstat is short")??,
+            ))
         };
         Ok(Effort {
             on_cpu: next()?,

@@ -1,6 +1,5 @@
 //! What the machine and its stores could do at most, measured in the same run.
 use std::{
-    fs::File,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::fs::FileExt,
@@ -19,6 +18,8 @@ use sh_blob::Bucket;
 use crate::gauge::{Latencies, latencies, note};
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// The file that is written again and again.
+const ROOM: u64 = 64 * 1024 * 1024;
 
 /// One limit: how much a second, and how long one takes.
 #[derive(Clone, Debug, Serialize)]
@@ -43,9 +44,9 @@ impl Limit {
 
 /// Appends of one size to an allocated file, each with its `fdatasync`: what a WAL cannot beat.
 pub fn write_and_sync(folder: &Path, size: usize, time: Duration) -> Result<Limit> {
-    let path = folder.join("limit.tmp");
-    let file = File::create(&path)?;
-    let room = 64 * 1024 * 1024_u64.max(size as u64);
+    // Written once before, as a WAL that has run for a while: the first write to a block costs the file system more.
+    let file = tempfile::tempfile_in(folder)?;
+    let room = ROOM.max(size as u64);
     let zeros = vec![0; 1024 * 1024];
     for at in (0..room).step_by(zeros.len()) {
         file.write_all_at(&zeros, at)?;
@@ -66,7 +67,6 @@ pub fn write_and_sync(folder: &Path, size: usize, time: Duration) -> Result<Limi
         bytes += size;
     }
     let wall = begun.elapsed();
-    std::fs::remove_file(&path)?;
     let what = format!("write + fdatasync of {}", human(size));
     Ok(Limit::new(what, bytes as f64, wall, Some(&seen)))
 }
@@ -109,8 +109,18 @@ pub async fn bucket(bucket: &Arc<dyn Bucket>, what: &str, time: Duration) -> Res
     let bytes = (keys.len() * SIZE) as f64;
     bucket.delete(&keys).await?;
     Ok([
-        Limit::new(format!("PUT of 8 MiB to {what}, {PARALLEL} at once"), bytes, put_wall, Some(&puts)),
-        Limit::new(format!("GET of 8 MiB from {what}, {PARALLEL} at once"), bytes, get_wall, Some(&gets)),
+        Limit::new(
+            format!("PUT of 8 MiB to {what}, {PARALLEL} at once"),
+            bytes,
+            put_wall,
+            Some(&puts),
+        ),
+        Limit::new(
+            format!("GET of 8 MiB from {what}, {PARALLEL} at once"),
+            bytes,
+            get_wall,
+            Some(&gets),
+        ),
     ])
 }
 
@@ -138,7 +148,12 @@ pub fn loopback(time: Duration) -> Result<Limit> {
     }
     let wall = begun.elapsed();
     drop(sender.join());
-    Ok(Limit::new("loopback, one connection".into(), bytes as f64, wall, None))
+    Ok(Limit::new(
+        "loopback, one connection".into(),
+        bytes as f64,
+        wall,
+        None,
+    ))
 }
 
 /// What one core copies and checks.

@@ -57,7 +57,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>> {
         pid: None,
     };
     while let Some(arg) = args.next() {
-        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n\n{HELP}"));
+        let mut value = || {
+            args.next()
+                .with_context(|| format!("{arg} needs a value\n\n{HELP}"))
+        };
         match arg.as_str() {
             "--quick" => asked.plan.quick = true,
             "--only" => asked.plan.only.push(value()?),
@@ -82,7 +85,10 @@ async fn main() -> Result<ExitCode> {
     let mut report = Report {
         command: format!("cargo xtask bench{quick}"),
         machine: machine(),
-        load_average: fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().into(),
+        load_average: fs::read_to_string("/proc/loadavg")
+            .unwrap_or_default()
+            .trim()
+            .into(),
         ..Report::default()
     };
     match &asked.at {
@@ -107,12 +113,20 @@ async fn main() -> Result<ExitCode> {
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.split_once(':').map_or("unknown", |(_, value)| value.trim()).to_owned()
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_default();
+        line.split_once(':')
+            .map_or("unknown", |(_, value)| value.trim())
+            .to_owned()
     };
     let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
-    let kib: f64 = field(&memory, "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0.0);
+    let kib: f64 = field(&memory, "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or(0.0);
     format!(
         "{cores} cores of {}, {:.0} GiB of memory, Linux {}",
         field(&cpu, "model name"),

@@ -108,7 +108,9 @@ fn fresh(base: &str) -> String {
 pub async fn make_topic(server: &Server, base: &str, partitions: i32) -> Result<String> {
     let (name, client) = (fresh(base), server.client().await?);
     let admin = Admin::new(client.clone());
-    admin.create_topic(&NewTopic::new(&name, partitions), false).await?;
+    admin
+        .create_topic(&NewTopic::new(&name, partitions), false)
+        .await?;
     // Kafka answers before its partitions have their leaders.
     for _ in 0..300 {
         let topic = client.topic(&name).await;
@@ -119,7 +121,10 @@ pub async fn make_topic(server: &Server, base: &str, partitions: i32) -> Result<
         client.forget(&name);
         sleep(Duration::from_millis(50)).await;
     }
-    bail!("topic {name} has no {partitions} partitions on {}", server.name)
+    bail!(
+        "topic {name} has no {partitions} partitions on {}",
+        server.name
+    )
 }
 
 /// Waits for the threads of a load without holding a thread of the runtime.
@@ -162,8 +167,8 @@ pub async fn produce(
     let mut load = load.clone();
     load.topic = make_topic(server, &load.topic, load.partitions).await?;
     let run = Arc::new(Run::default());
-    let departures: Option<Arc<Departures>> = end_to_end
-        .then(|| Arc::new((0..load.partitions).map(|_| Mutex::default()).collect()));
+    let departures: Option<Arc<Departures>> =
+        end_to_end.then(|| Arc::new((0..load.partitions).map(|_| Mutex::default()).collect()));
     let consumers = departures.clone().map(|departures| {
         let reading = ConsumeLoad {
             topic: load.topic.clone(),
@@ -191,6 +196,12 @@ pub async fn produce(
         measured.end_to_end_ms = Quantiles::of(&consumed.latencies);
     }
     measured.peak_mib = server.peak_bytes().map(|bytes| bytes as f64 / MIB);
+    // What was written must not fill the disk of the machine; that it cannot be deleted changes no number.
+    drop(
+        Admin::new(server.client().await?)
+            .delete_topic(&load.topic)
+            .await,
+    );
     note_producers(&mut measured, &produced);
     match run.trouble() {
         Some(why) => Err(anyhow!(why)).with_context(|| format!("producing to {}", server.name)),
@@ -226,7 +237,9 @@ pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(St
     let admin = Admin::new(server.client().await?);
     let mut ends = Vec::new();
     for partition in 0..load.partitions {
-        let latest = admin.list_offset(&load.topic, partition, sh_client::OffsetSpec::Latest).await?;
+        let latest = admin
+            .list_offset(&load.topic, partition, sh_client::OffsetSpec::Latest)
+            .await?;
         ends.push(latest.context("a partition without an end")?.0);
     }
     Ok((load.topic, ends))
@@ -278,7 +291,10 @@ fn summary(
 ) -> Measured {
     let bytes = run.bytes.load(Ordering::Relaxed) as f64;
     let (seconds, gib) = (wall.as_secs_f64(), bytes / GIB);
-    let cpu = before.cpu.zip(after.cpu).map(|(a, b)| (b - a).as_secs_f64());
+    let cpu = before
+        .cpu
+        .zip(after.cpu)
+        .map(|(a, b)| (b - a).as_secs_f64());
     let grown = |name: &str, label: &str| after.growth(before, name, label);
     let per_gib = |value: Option<f64>| value.filter(|_| gib > 0.0).map(|value| value / gib);
     let requests = |op: &str| grown("streamhouse_bucket_requests_total", &format!("op=\"{op}\""));
@@ -295,7 +311,9 @@ fn summary(
         puts_per_gib: per_gib(requests("put")),
         gets_per_gib: per_gib(gets),
         up_bytes_per_byte: moved("up").filter(|_| bytes > 0.0).map(|up| up / bytes),
-        down_bytes_per_byte: moved("down").filter(|_| bytes > 0.0).map(|down| down / bytes),
+        down_bytes_per_byte: moved("down")
+            .filter(|_| bytes > 0.0)
+            .map(|down| down / bytes),
         transactions_per_gib: per_gib(grown("streamhouse_commit_seconds_count", "")),
         rows_per_gib: per_gib(grown("streamhouse_commit_rows_total", "")),
         wal_write_bytes: grown("streamhouse_wal_bytes_total", "")

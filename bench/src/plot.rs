@@ -14,7 +14,9 @@ fn open(title: &str, height: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// One bar for each value, in the order given.
@@ -22,7 +24,10 @@ pub fn bars(title: &str, values: &[(String, f64)]) -> String {
     const ROW: f64 = 18.0;
     const LEFT: f64 = 340.0;
     let height = 40.0 + ROW * values.len() as f64;
-    let most = values.iter().map(|(_, v)| *v).fold(f64::MIN_POSITIVE, f64::max);
+    let most = values
+        .iter()
+        .map(|(_, v)| *v)
+        .fold(f64::MIN_POSITIVE, f64::max);
     let mut svg = open(title, height);
     for (i, (name, value)) in values.iter().enumerate() {
         let (y, length) = (32.0 + ROW * i as f64, value / most * (WIDTH - LEFT - 80.0));
@@ -56,7 +61,10 @@ pub fn lines(title: &str, all: &[Line]) -> String {
     let top = points().map(|(_, y)| *y).fold(f64::MIN_POSITIVE, f64::max) * 1.1;
     let at = |(x, y): (f64, f64)| {
         let across = (x.log10() - least) / (most - least);
-        (LEFT + across * (WIDTH - LEFT - 40.0), BOTTOM - y / top * (BOTTOM - 40.0))
+        (
+            LEFT + across * (WIDTH - LEFT - 40.0),
+            BOTTOM - y / top * (BOTTOM - 40.0),
+        )
     };
     let mut svg = open(title, HEIGHT);
     let _ = writeln!(

@@ -148,7 +148,12 @@ impl ProduceLoad {
         let wide = self.batches_per_request.min(own.len());
         own.chunks(wide)
             .filter(|chunk| chunk.len() == wide)
-            .map(|chunk| (wire::produce(&self.topic, chunk, self.acks, batch), chunk.to_vec()))
+            .map(|chunk| {
+                (
+                    wire::produce(&self.topic, chunk, self.acks, batch),
+                    chunk.to_vec(),
+                )
+            })
             .collect()
     }
 }
@@ -259,7 +264,8 @@ impl Worker {
     ) -> Result<()> {
         let interval = Duration::from_secs_f64(1.0 / rate);
         // Connections take turns, so that they do not all speak at once.
-        let mut intended = Instant::now() + interval.mul_f64(self.index as f64 / connections as f64);
+        let mut intended =
+            Instant::now() + interval.mul_f64(self.index as f64 / connections as f64);
         let mut number = 0;
         while !self.run.is_over() {
             let wait = intended.saturating_duration_since(Instant::now());

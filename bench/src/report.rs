@@ -90,8 +90,16 @@ fn short(value: f64) -> String {
 impl Row {
     fn cells(&self) -> [String; 14] {
         let m = &self.measured;
-        let errors = if m.errors > 0 { format!(", {} errors", m.errors) } else { String::new() };
-        let says = if m.generator_says.is_empty() { String::new() } else { format!(", {}", m.generator_says) };
+        let errors = if m.errors > 0 {
+            format!(", {} errors", m.errors)
+        } else {
+            String::new()
+        };
+        let says = if m.generator_says.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", m.generator_says)
+        };
         [
             self.server.clone(),
             self.workload.clone(),
@@ -124,11 +132,18 @@ fn markdown(out: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<Stri
 fn aligned(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |i: usize| {
         let cells = rows.iter().filter_map(|row| row.get(i));
-        cells.map(|c| c.chars().count()).chain([head[i].len()]).max().unwrap_or(0)
+        cells
+            .map(|c| c.chars().count())
+            .chain([head[i].len()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ")
     };
     let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
@@ -150,30 +165,59 @@ impl Report {
         let cells = row.cells();
         println!(
             "{:24} {:28} {:>10} rec/s {:>8} MiB/s  produce {}  end-to-end {}  {} CPU s/GiB  peak {} MiB  {}",
-            cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6], cells[7], cells[13]
+            cells[0],
+            cells[1],
+            cells[2],
+            cells[3],
+            cells[4],
+            cells[5],
+            cells[6],
+            cells[7],
+            cells[13]
         );
         self.rows.push(row);
     }
 
     pub fn limit(&mut self, limit: Limit) -> Limit {
-        println!("limit: {:44} {:>9.1} MiB/s  p50 {} ms  p99 {} ms", limit.what, limit.mib_per_second, number(limit.p50_ms, 2), number(limit.p99_ms, 2));
+        println!(
+            "limit: {:44} {:>9.1} MiB/s  p50 {} ms  p99 {} ms",
+            limit.what,
+            limit.mib_per_second,
+            number(limit.p50_ms, 2),
+            number(limit.p99_ms, 2)
+        );
         self.limits.push(limit.clone());
         limit
     }
 
-    pub fn bar(&mut self, what: impl Into<String>, measured: impl Into<String>, wanted: impl Into<String>, reached: bool) {
+    pub fn bar(
+        &mut self,
+        what: impl Into<String>,
+        measured: impl Into<String>,
+        wanted: impl Into<String>,
+        reached: bool,
+    ) {
         let bar = Bar {
             what: what.into(),
             measured: measured.into(),
             wanted: wanted.into(),
             reached,
         };
-        println!("{}  {}: {} (wanted: {})", if reached { "ok    " } else { "MISSED" }, bar.what, bar.measured, bar.wanted);
+        println!(
+            "{}  {}: {} (wanted: {})",
+            if reached { "ok    " } else { "MISSED" },
+            bar.what,
+            bar.measured,
+            bar.wanted
+        );
         self.bars.push(bar);
     }
 
     pub fn find(&self, server: &str, workload: &str) -> Option<&Measured> {
-        let row = self.rows.iter().find(|row| row.server == server && row.workload == workload);
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.server == server && row.workload == workload);
         row.map(|row| &row.measured)
     }
 
@@ -186,7 +230,10 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<()> {
         let plots = folder.join("benchmarks");
         fs::create_dir_all(&plots).with_context(|| format!("cannot make {}", plots.display()))?;
-        fs::write(plots.join("results.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(
+            plots.join("results.json"),
+            serde_json::to_string_pretty(self)? + "\n",
+        )?;
         let mut page = self.page();
         for (name, title, svg) in self.plots() {
             fs::write(plots.join(format!("{name}.svg")), svg)?;
@@ -198,7 +245,9 @@ impl Report {
     }
 
     fn page(&self) -> String {
-        let mut page = String::from("# Benchmarks\n\nWritten by the command; do not edit. Everything on this page comes from one run of\n\n");
+        let mut page = String::from(
+            "# Benchmarks\n\nWritten by the command; do not edit. Everything on this page comes from one run of\n\n",
+        );
         let _ = writeln!(page, "```\n{}\n```\n", self.command);
         let _ = writeln!(
             page,
@@ -210,12 +259,22 @@ impl Report {
         page.push_str("## What was asked for\n\n");
         let bars = self.bars.iter().map(|bar| {
             let mark = if bar.reached { "reached" } else { "**missed**" };
-            vec![bar.what.clone(), bar.measured.clone(), bar.wanted.clone(), mark.into()]
+            vec![
+                bar.what.clone(),
+                bar.measured.clone(),
+                bar.wanted.clone(),
+                mark.into(),
+            ]
         });
         markdown(&mut page, &["what", "measured", "wanted", ""], bars);
         page.push_str("## The limits of the machine\n\n");
         let limits = self.limits.iter().map(|limit| {
-            vec![limit.what.clone(), number(Some(limit.mib_per_second), 0), number(limit.p50_ms, 2), number(limit.p99_ms, 2)]
+            vec![
+                limit.what.clone(),
+                number(Some(limit.mib_per_second), 0),
+                number(limit.p50_ms, 2),
+                number(limit.p99_ms, 2),
+            ]
         });
         markdown(&mut page, &["limit", "MiB/s", "p50 ms", "p99 ms"], limits);
         page.push_str(
@@ -230,16 +289,32 @@ impl Report {
             }
         }
         for server in servers {
-            let _ = writeln!(page, "### {server}\n\n`{} --only '{server}'`\n", self.command);
+            let _ = writeln!(
+                page,
+                "### {server}\n\n`{} --only '{server}'`\n",
+                self.command
+            );
             let rows = self.rows.iter().filter(|row| row.server == server);
-            markdown(&mut page, &COLUMNS[1..], rows.map(|row| row.cells()[1..].to_vec()));
+            markdown(
+                &mut page,
+                &COLUMNS[1..],
+                rows.map(|row| row.cells()[1..].to_vec()),
+            );
         }
         for growth in &self.growth {
-            let _ = writeln!(page, "### One produce request against the number of {}\n", growth.of);
+            let _ = writeln!(
+                page,
+                "### One produce request against the number of {}\n",
+                growth.of
+            );
             let points = growth.points.iter().map(|(count, p50, cpu)| {
                 vec![format!("{count:.0}"), short(*p50), format!("{cpu:.0}")]
             });
-            markdown(&mut page, &[&growth.of, "p50 ms", "server CPU, microseconds a request"], points);
+            markdown(
+                &mut page,
+                &[&growth.of, "p50 ms", "server CPU, microseconds a request"],
+                points,
+            );
         }
         for note in &self.notes {
             let _ = writeln!(page, "- {note}");
@@ -251,8 +326,13 @@ impl Report {
     fn plots(&self) -> Vec<(&'static str, &'static str, String)> {
         let of = |value: fn(&Measured) -> Option<f64>| {
             let rows = self.rows.iter();
-            rows.filter_map(|row| Some((format!("{}: {}", row.server, row.workload), value(&row.measured)?)))
-                .collect::<Vec<_>>()
+            rows.filter_map(|row| {
+                Some((
+                    format!("{}: {}", row.server, row.workload),
+                    value(&row.measured)?,
+                ))
+            })
+            .collect::<Vec<_>>()
         };
         let busy = |m: &Measured| m.mib_per_second > 5.0;
         let cpu = of(|m| m.cpu_seconds_per_gib.filter(|_| m.mib_per_second > 5.0));
@@ -260,9 +340,21 @@ impl Report {
         debug_assert!(self.rows.iter().filter(|row| busy(&row.measured)).count() >= cpu.len());
         let latency = of(|m| m.end_to_end_ms.and(m.produce_ms).map(|q| q.p99));
         let mut plots = vec![
-            ("throughput", "Throughput, MiB/s", plot::bars("Throughput, MiB/s", &rate)),
-            ("cpu", "Server CPU seconds per GiB", plot::bars("Server CPU seconds per GiB", &cpu)),
-            ("latency", "Produce latency at a fixed rate, p99 ms", plot::bars("Produce latency at a fixed rate, p99 ms", &latency)),
+            (
+                "throughput",
+                "Throughput, MiB/s",
+                plot::bars("Throughput, MiB/s", &rate),
+            ),
+            (
+                "cpu",
+                "Server CPU seconds per GiB",
+                plot::bars("Server CPU seconds per GiB", &cpu),
+            ),
+            (
+                "latency",
+                "Produce latency at a fixed rate, p99 ms",
+                plot::bars("Produce latency at a fixed rate, p99 ms", &latency),
+            ),
         ];
         if !self.growth.is_empty() {
             let lines = self.growth.iter().map(|g| {
@@ -270,7 +362,11 @@ impl Report {
                 (g.of.clone(), points)
             });
             let title = "Server CPU of a produce request, microseconds, against what exists";
-            plots.push(("growth", title, plot::lines(title, &lines.collect::<Vec<_>>())));
+            plots.push((
+                "growth",
+                title,
+                plot::lines(title, &lines.collect::<Vec<_>>()),
+            ));
         }
         plots
     }

@@ -92,7 +92,12 @@ impl Server {
             .replace("{dir}", &folder.display().to_string());
         fs::write(&properties, format!("{text}\n{settings}\n"))?;
         let id = output(java(jars, "kafka.tools.StorageTool").arg("random-uuid"))?;
-        let id = id.lines().last().context("Kafka made no cluster id")?.trim().to_owned();
+        let id = id
+            .lines()
+            .last()
+            .context("Kafka made no cluster id")?
+            .trim()
+            .to_owned();
         let mut format = java(jars, "kafka.tools.StorageTool");
         output(format.args(["format", "-t", &id, "-c"]).arg(&properties))?;
         let log = fs::File::create(folder.join("server.log"))?;
@@ -191,7 +196,12 @@ fn status(pid: u32, field: &str) -> Option<u64> {
 /// Processor time of all threads of a process. `/proc/PID/stat` counts in ticks of 10 ms.
 fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit_once(") ").context("no stat")?.1.split(' ').collect();
+    let fields: Vec<&str> = stat
+        .rsplit_once(") ")
+        .context("no stat")?
+        .1
+        .split(' ')
+        .collect();
     let ticks = |n: usize| -> Result<u64> { Ok(fields.get(n).context("a short stat")?.parse()?) };
     Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
 }
@@ -209,21 +219,32 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 /// A command that runs a class of Kafka's jars.
 pub fn java(jars: &Path, class: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(["-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
-        .arg(jars.join("*"))
-        .arg(class)
-        .stdin(Stdio::null());
+    java.args([
+        "-Xmx1g",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-cp",
+    ])
+    .arg(jars.join("*"))
+    .arg(class)
+    .stdin(Stdio::null());
     java
 }
 
 /// What a command printed; an error if it failed.
 pub fn output(command: &mut Command) -> Result<String> {
-    let out = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    let (said, complained) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    ensure!(out.status.success(), "{command:?} failed:\n{said}{complained}");
+    let out = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let (said, complained) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    ensure!(
+        out.status.success(),
+        "{command:?} failed:\n{said}{complained}"
+    );
     Ok(said.into_owned())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -233,7 +254,9 @@ mod tests {
     fn growth_is_of_one_name_and_its_labels_only() {
         let sample = |n: f64| Sample {
             cpu: None,
-            metrics: parse(&format!("# TYPE a counter\na{{op=\"put\"}} {n}\na{{op=\"get\"}} 7\na_b 100\n")),
+            metrics: parse(&format!(
+                "# TYPE a counter\na{{op=\"put\"}} {n}\na{{op=\"get\"}} 7\na_b 100\n"
+            )),
         };
         let (before, after) = (sample(1.0), sample(4.0));
         assert_eq!(after.growth(&before, "a", ""), Some(3.0));

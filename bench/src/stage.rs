@@ -74,7 +74,12 @@ impl Stage {
     }
 
     /// Postgres and the object store, reached as `weather` has it.
-    pub async fn cloud(&self, name: &str, weather: Option<Weather>, more: &[&str]) -> Result<Server> {
+    pub async fn cloud(
+        &self,
+        name: &str,
+        weather: Option<Weather>,
+        more: &[&str],
+    ) -> Result<Server> {
         let address = match weather {
             Some(weather) => {
                 self.proxy.set(weather);
@@ -82,11 +87,21 @@ impl Stage {
             }
             None => self.minio.address(),
         };
-        let url = self.minio.url(&address).replace("/torture", &format!("/{name}"));
+        let url = self
+            .minio
+            .url(&address)
+            .replace("/torture", &format!("/{name}"));
         let mut arguments = vec!["--bucket".into(), url, "--metadata".into()];
         arguments.push(self.postgres.database("bench")?);
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        Server::ours(name, &self.binary, &self.disk().join(name), &arguments, &self.minio.credentials()).await
+        Server::ours(
+            name,
+            &self.binary,
+            &self.disk().join(name),
+            &arguments,
+            &self.minio.credentials(),
+        )
+        .await
     }
 
     pub async fn kafka(&self, name: &str, settings: &str) -> Result<Server> {
@@ -102,7 +117,10 @@ impl Stage {
             _ => None,
         };
         let settings = BlobSettings::from_aws_variables(variable);
-        let url = self.minio.url(&self.minio.address()).replace("/torture", "/limits");
+        let url = self
+            .minio
+            .url(&self.minio.address())
+            .replace("/torture", "/limits");
         sh_blob::open(&url, &settings, &env()).with_context(|| format!("cannot open {url}"))
     }
 }
@@ -111,7 +129,9 @@ struct World(Instant);
 
 impl Clock for World {
     fn wall_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         since.as_millis() as i64
     }
     fn mono(&self) -> Duration {

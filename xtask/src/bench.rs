@@ -14,7 +14,15 @@ use crate::{
 pub fn run_all(args: &[String]) -> Result<()> {
     let mut build = cmd(
         "cargo",
-        ["build", "--release", "--locked", "-p", "sh-server", "-p", "sh-bench"],
+        [
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "sh-server",
+            "-p",
+            "sh-bench",
+        ],
     );
     run(build.current_dir(root()))?;
     debian::install_missing()?;
@@ -31,13 +39,22 @@ pub fn run_all(args: &[String]) -> Result<()> {
         bench.arg("--out").arg(root().join("docs"));
     }
     bench.args(args).envs([
-        ("STREAMHOUSE_BIN", release.join("streamhouse").display().to_string()),
+        (
+            "STREAMHOUSE_BIN",
+            release.join("streamhouse").display().to_string(),
+        ),
         ("STREAMHOUSE_TEST_POSTGRES", postgres.url()),
         ("STREAMHOUSE_TEST_POSTGRES_CTL", postgres.control()),
-        ("STREAMHOUSE_TEST_MINIO", golang::program("minio")?.display().to_string()),
+        (
+            "STREAMHOUSE_TEST_MINIO",
+            golang::program("minio")?.display().to_string(),
+        ),
         ("STREAMHOUSE_TEST_S3_KEY", s3::ACCESS_KEY.to_owned()),
         ("STREAMHOUSE_TEST_S3_SECRET", s3::SECRET_KEY.to_owned()),
-        ("STREAMHOUSE_TEST_KAFKA_JARS", kafka::libs()?.display().to_string()),
+        (
+            "STREAMHOUSE_TEST_KAFKA_JARS",
+            kafka::libs()?.display().to_string(),
+        ),
     ]);
     run(&mut bench)
 }

@@ -26,7 +26,10 @@ pub enum Weather {
     /// Every PUT is held for so long before it reaches the bucket.
     SlowPuts(Duration),
     /// Requests are held as long as a distant bucket would take for them.
-    Distant { put: Delay, get: Delay },
+    Distant {
+        put: Delay,
+        get: Delay,
+    },
     /// 503 SlowDown; nothing reaches the bucket.
     Unavailable,
     /// Nothing goes on until the weather changes; then what was held arrives, late.
