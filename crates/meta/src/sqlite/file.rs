@@ -62,6 +62,20 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     open().map_err(|e| failed(path, e))
 }
 
+/// Pages that the writer keeps, KiB: the heads and the edges of the trees that commits write to. Without room for them a
+/// commit of many partitions reads its pages back, and spills them, more than once.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+/// Pages of the log that are copied into the file at once. A page that many commits changed is copied once.
+const CHECKPOINT_PAGES: i64 = 8_000;
+
+/// What the one connection that writes has beside that.
+pub(super) fn widen(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    connection
+        .pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+        .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES))
+        .map_err(|e| failed(path, e))
+}
+
 /// Makes the tables of a new file, checks those of an old one. Returns the random id that the file carries.
 pub(super) fn prepare(
     path: &Path,

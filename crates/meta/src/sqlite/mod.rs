@@ -31,6 +31,7 @@ impl SqliteStore {
     pub fn open(path: &Path, env: &Env) -> Result<SqliteStore, OpenError> {
         let lock = file::Lock::take(path)?;
         let mut connection = file::connect(path)?;
+        file::widen(path, &connection)?;
         let system = file::prepare(path, &mut connection, env)?;
         let readers = Readers::start(path)?;
         let writer = Writer::start(connection)?;
