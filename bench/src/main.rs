@@ -28,10 +28,11 @@ use stage::Stage;
 use suite::Plan;
 
 const HELP: &str = "\
-usage: bench [--quick] [--only SERVER]... [--disk DIR] [--out DIR] [--at HOST:PORT [--pid PID]]
+usage: bench [--quick] [--only SERVER]... [--workload NAME] [--disk DIR] [--out DIR] [--at HOST:PORT [--pid PID]]
 
     --quick         all of it in about five minutes, with shorter and fewer runs
     --only SERVER   only servers whose name contains this: folder, S3, distant, Kafka, fsync
+    --workload NAME only load workloads whose name contains this
     --disk DIR      a folder on the disk that is measured (default: the folder for temporary files)
     --out DIR       where benchmarks.md, its plots and results.json are written (default: nowhere)
     --at HOST:PORT  measures the Kafka server that listens there, and no other; --pid names its process";
@@ -50,6 +51,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>> {
         plan: Plan {
             quick: false,
             only: Vec::new(),
+            workload: String::new(),
         },
         disk: std::env::temp_dir(),
         out: None,
@@ -64,6 +66,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>> {
         match arg.as_str() {
             "--quick" => asked.plan.quick = true,
             "--only" => asked.plan.only.push(value()?),
+            "--workload" => asked.plan.workload = value()?,
             "--disk" => asked.disk = value()?.into(),
             "--out" => asked.out = Some(value()?.into()),
             "--at" => asked.at = Some(value()?),

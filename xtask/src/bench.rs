@@ -35,7 +35,10 @@ pub fn run_all(args: &[String]) -> Result<()> {
     fs::create_dir_all(&disk)?;
     let mut bench = Command::new(release.join("bench"));
     bench.arg("--disk").arg(&disk);
-    if !args.iter().any(|arg| arg == "--only" || arg == "--at") {
+    if !args
+        .iter()
+        .any(|arg| ["--only", "--workload", "--at"].contains(&arg.as_str()))
+    {
         bench.arg("--out").arg(root().join("docs"));
     }
     bench.args(args).envs([

@@ -37,11 +37,17 @@ pub struct Plan {
     pub quick: bool,
     /// Parts of the names of servers; all if empty.
     pub only: Vec<String>,
+    /// A part of the names of load workloads; all if empty.
+    pub workload: String,
 }
 
 impl Plan {
     fn wants(&self, server: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| server.contains(only.as_str()))
+    }
+
+    fn includes(&self, workload: &str) -> bool {
+        workload.contains(&self.workload)
     }
 
     fn timing(&self) -> Timing {
@@ -138,13 +144,12 @@ async fn machine_limits(stage: &Stage, plan: &Plan, report: &mut Report) -> Resu
 /// As fast as it goes, for each shape.
 async fn writes(server: &Server, plan: &Plan, report: &mut Report, acks: i16) -> Result<()> {
     for (record_bytes, partitions) in plan.shapes() {
-        let load = throughput("busy", acks, partitions, record_bytes);
-        let measured = measure::produce(server, &load, plan.timing(), false).await?;
-        report.push(
-            &server.name,
-            &named(acks, record_bytes, partitions),
-            measured,
-        );
+        let name = named(acks, record_bytes, partitions);
+        if plan.includes(&name) {
+            let load = throughput("busy", acks, partitions, record_bytes);
+            let measured = measure::produce(server, &load, plan.timing(), false).await?;
+            report.push(&server.name, &name, measured);
+        }
     }
     Ok(())
 }
@@ -164,12 +169,11 @@ async fn steady(
         pace: Pace::Open(rate),
         ..throughput("steady", acks, 1, KIB)
     };
-    let measured = measure::produce(server, &load, plan.timing(), true).await?;
-    report.push(
-        &server.name,
-        &format!("{} at {rate:.0}/s", named(acks, KIB, 1)),
-        measured,
-    );
+    let name = format!("{} at {rate:.0}/s", named(acks, KIB, 1));
+    if plan.includes(&name) {
+        let measured = measure::produce(server, &load, plan.timing(), true).await?;
+        report.push(&server.name, &name, measured);
+    }
     Ok(())
 }
 
@@ -181,17 +185,19 @@ async fn moderate(server: &Server, plan: &Plan, report: &mut Report, acks: i16) 
         ..throughput("moderate", acks, 16, KIB)
     };
     let mib = load.request_bytes()? as f64 * 320.0 / MIB;
-    let measured = measure::produce(server, &load, plan.timing(), true).await?;
-    report.push(
-        &server.name,
-        &format!("{} at {mib:.0} MiB/s", named(acks, KIB, 16)),
-        measured,
-    );
+    let name = format!("{} at {mib:.0} MiB/s", named(acks, KIB, 16));
+    if plan.includes(&name) {
+        let measured = measure::produce(server, &load, plan.timing(), true).await?;
+        report.push(&server.name, &name, measured);
+    }
     Ok(())
 }
 
 /// What fits into memory, again and again.
 async fn tail_reads(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
+    if !plan.includes(TAIL) {
+        return Ok(());
+    }
     let load = throughput("tail", -1, 16, KIB);
     let filled = measure::fill(server, &load, 96 << 20).await?;
     let timing = Timing {
