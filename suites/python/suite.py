@@ -1,4 +1,4 @@
-"""librdkafka, through confluent-kafka: every way to write and read that needs no consumer group.
+"""librdkafka, through confluent-kafka: every way to write and read, alone and in groups.
 
 usage: suite.py HOST:PORT[,HOST:PORT]...
 """
@@ -13,6 +13,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Producer,
@@ -454,6 +455,133 @@ def the_cluster_is_described():
     assert len(answer.nodes) >= 1
 
 
+# --- groups
+
+
+def group_name():
+    return f"python-{uuid.uuid4()}"
+
+
+def member(group, topic, protocol="classic", **settings):
+    """A member of a group, of either protocol."""
+    if protocol == "classic":
+        settings = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 500, **settings}
+    client = consumer(group_id=group, group_protocol=protocol, **settings)
+    client.subscribe([topic])
+    return client
+
+
+def share(members, enough):
+    """Polls all of them until `enough`, a question about the sizes of their assignments, is true."""
+    deadline, seen = time.monotonic() + SECONDS, []
+    while not enough([len(m.assignment()) for m in members]):
+        assert time.monotonic() < deadline, [m.assignment() for m in members]
+        for m in members:
+            message = m.poll(0.1)
+            if message is not None:
+                assert message.error() is None, message.error()
+                seen.append(message)
+    return seen
+
+
+def members_share_the_partitions_of_a_topic():
+    for protocol in ["classic", "consumer"]:
+        topic, group = new_topic(partitions=4), group_name()
+        first = member(group, topic, protocol)
+        share([first], lambda sizes: sizes == [4])
+        second = member(group, topic, protocol)
+        share([first, second], lambda sizes: sizes == [2, 2])
+        theirs = {p.partition for m in (first, second) for p in m.assignment()}
+        assert theirs == {0, 1, 2, 3}, protocol
+        first.close()
+        share([second], lambda sizes: sizes == [4])
+        second.close()
+
+
+def a_group_goes_on_where_it_committed():
+    for protocol in ["classic", "consumer"]:
+        topic, group = new_topic(), group_name()
+        write(topic, [(b"k", str(i).encode()) for i in range(10)])
+        first = member(group, topic, protocol)
+        taken = take(first, 4)
+        first.commit(taken[-1], asynchronous=False)
+        first.close()
+        second = member(group, topic, protocol)
+        assert [m.value() for m in take(second, 6)] == [str(i).encode() for i in range(4, 10)]
+        at = second.committed([TopicPartition(topic, 0)], timeout=SECONDS)
+        assert at[0].offset == 4, (protocol, at)
+        second.close()
+
+
+def what_was_never_committed_has_no_offset():
+    topic = new_topic()
+    client = consumer(group_id=group_name())
+    assert client.committed([TopicPartition(topic, 0)], timeout=SECONDS)[0].offset < 0
+    client.close()
+
+
+def the_words_of_a_commit_come_back():
+    topic, group = new_topic(), group_name()
+    client = consumer(group_id=group)
+    client.commit(offsets=[TopicPartition(topic, 0, 7, metadata="läuft")], asynchronous=False)
+    at = client.committed([TopicPartition(topic, 0)], timeout=SECONDS)[0]
+    assert (at.offset, at.metadata) == (7, "läuft"), at
+    client.close()
+
+
+def a_cooperative_member_keeps_what_it_has():
+    topic, group = new_topic(partitions=4), group_name()
+    settings = {"partition_assignment_strategy": "cooperative-sticky"}
+    lost = []
+    first = consumer(
+        group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500, **settings
+    )
+    first.subscribe([topic], on_revoke=lambda _, gone: lost.extend(gone))
+    share([first], lambda sizes: sizes == [4])
+    second = member(group, topic, **settings)
+    share([first, second], lambda sizes: sizes == [2, 2])
+    assert len(lost) == 2, lost
+    first.close(), second.close()
+
+
+def a_static_member_comes_back_without_a_rebalance():
+    topic, group = new_topic(partitions=2), group_name()
+    settings = {"group_instance_id": "one", "session_timeout_ms": 10000}
+    first = member(group, topic, **settings)
+    share([first], lambda sizes: sizes == [2])
+    other = member(group, topic, group_instance_id="two")
+    share([first, other], lambda sizes: sizes == [1, 1])
+    before = {p.partition for p in first.assignment()}
+    first.close()  # a static member does not leave
+    again = member(group, topic, **settings)
+    share([again, other], lambda sizes: sizes == [1, 1])
+    assert {p.partition for p in again.assignment()} == before
+    again.close(), other.close()
+
+
+def groups_are_listed_described_and_deleted():
+    topic, group = new_topic(), group_name()
+    client = member(group, topic)
+    share([client], lambda sizes: sizes == [1])
+    listed = done(admin().list_consumer_groups()).valid
+    assert group in {g.group_id for g in listed}
+    shown = done(admin().describe_consumer_groups([group])[group])
+    assert shown.state.name == "STABLE" and len(shown.members) == 1, shown
+    fails_with(KafkaError.NON_EMPTY_GROUP, lambda: done(admin().delete_consumer_groups([group])[group]))
+    client.close()
+    done(admin().delete_consumer_groups([group])[group])
+    assert group not in {g.group_id for g in done(admin().list_consumer_groups()).valid}
+
+
+def an_administrator_moves_the_offsets_of_an_empty_group():
+    topic, group = new_topic(), group_name()
+    to = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 3)])
+    done(admin().alter_consumer_group_offsets([to])[group])
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])
+    shown = done(admin().list_consumer_group_offsets([asked])[group])
+    assert shown.topic_partitions[0].offset == 3, shown
+
+
 CHECKS = [
     every_codec_comes_back_as_it_was_written,
     a_topic_re_compresses_nothing_that_a_reader_could_see,
@@ -486,6 +614,14 @@ CHECKS = [
     a_list_configuration_is_appended_to,
     the_broker_shows_its_configuration,
     the_cluster_is_described,
+    members_share_the_partitions_of_a_topic,
+    a_group_goes_on_where_it_committed,
+    what_was_never_committed_has_no_offset,
+    the_words_of_a_commit_come_back,
+    a_cooperative_member_keeps_what_it_has,
+    a_static_member_comes_back_without_a_rebalance,
+    groups_are_listed_described_and_deleted,
+    an_administrator_moves_the_offsets_of_an_empty_group,
 ]
 
 

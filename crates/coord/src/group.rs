@@ -302,13 +302,13 @@ impl Group {
     }
 
     /// As Kafka says it to a member that thinks it is in a group.
-    fn no_group_to_beat_in(&self) -> Refusal {
+    fn no_group_to_beat_in(&self, member_epoch: i32) -> Refusal {
         match self.kind {
-            Kind::Absent => {
+            Kind::Absent if member_epoch > 0 => {
                 let message = format!("Consumer group {} not found.", self.id);
                 Refusal::new(GroupError::GroupIdNotFound, message)
             }
-            Kind::Classic(_) | Kind::Consumer(_) => self.no_consumer_group(),
+            Kind::Absent | Kind::Classic(_) | Kind::Consumer(_) => self.no_consumer_group(),
         }
     }
 

@@ -41,7 +41,7 @@ impl Group {
         beat: &ConsumerGroupHeartbeat,
     ) -> Result<Kind, Refusal> {
         if beat.member_epoch != 0 {
-            return Err(self.no_group_to_beat_in());
+            return Err(self.no_group_to_beat_in(beat.member_epoch));
         }
         let cx = cx!(self, now);
         let consumer = match &mut self.kind {

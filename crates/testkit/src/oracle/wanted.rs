@@ -433,22 +433,6 @@ pub const WANTED: &[Wanted] = &[
         reason: "What is wrong with an expression each engine says in its own words.",
     },
     Wanted {
-        scenario: "consumer_regex",
-        step: "ConsumerGroupHeartbeat: a joins",
-        path: "*",
-        kafka: "*",
-        ours: "*",
-        reason: "Kafka matches a new expression in the background and assigns a heartbeat later; we match it at once.",
-    },
-    Wanted {
-        scenario: "consumer_regex",
-        step: "ConsumerGroupHeartbeat: the pattern was resolved",
-        path: "*",
-        kafka: "*",
-        ours: "*",
-        reason: "Kafka matches a new expression in the background and assigns a heartbeat later; we match it at once.",
-    },
-    Wanted {
         scenario: "consumer_offsets",
         step: "OffsetFetch: read by None of epoch 1",
         path: "*error_code",
