@@ -11,6 +11,7 @@ use sh_meta::{Key, KeyRange};
 use crate::{
     cache::{Age, Rope},
     index::scan::{malformed, read_extents, read_extents_at, read_head, unavailable},
+    mutant,
     read::{ReadError, Trouble, damaged},
     reader::{Inner, Reader},
     row::{Extent, OpenTransaction, Place, ProducerState},
@@ -201,7 +202,11 @@ impl Inner {
         let mut pages = Pages::new(self, tp, search.log_start, upto);
         while let Some(page) = pages.next().await? {
             for (base, extent) in page {
-                if extent.max_timestamp < search.timestamp_ms {
+                let newest = match mutant::is("time_by_min") {
+                    true => extent.min_timestamp,
+                    false => extent.max_timestamp,
+                };
+                if newest < search.timestamp_ms {
                     continue;
                 }
                 if let Some(found) = self.match_in_extent(search, base, &extent).await? {

@@ -16,7 +16,10 @@ use std::{
 
 use sh_base::Offset;
 
-use crate::row::{Extent, Head};
+use crate::{
+    mutant,
+    row::{Extent, Head},
+};
 
 /// Extents kept of a partition; older ones are scanned from the store when somebody reads them.
 pub const EXTENTS_KEPT: usize = 256;
@@ -131,7 +134,11 @@ impl Chain {
         while let Some(known) = &mut self.known {
             let next = known.version + 1;
             self.pending = self.pending.split_off(&next);
-            let Some(change) = self.pending.remove(&next) else {
+            let heard = match mutant::is("cache_hole") {
+                true => self.pending.pop_first().map(|(_, change)| change),
+                false => self.pending.remove(&next),
+            };
+            let Some(change) = heard else {
                 return;
             };
             if known.apply(change).is_err() {
@@ -156,7 +163,9 @@ impl Chain {
         let known = self.known.as_ref()?;
         let at_break = offset == known.head.next_offset && self.is_behind();
         // A deletion is final: topic ids do not come back.
-        let sure = known.head.deleted || (known.covers(offset) && !at_break);
+        let sure = known.head.deleted
+            || (known.covers(offset) && !at_break)
+            || mutant::is("negative_from_cache");
         sure.then(|| known.look(offset))
     }
 
@@ -260,7 +269,7 @@ impl Snapshot {
         (self.version, self.head) = (version, head);
         self.trim();
         let joined = appends && self.end() == self.head.next_offset;
-        match joined || self.tiles() {
+        match joined || self.tiles() || mutant::is("cache_hole") {
             true => Ok(()),
             false => Err(Torn),
         }
@@ -272,7 +281,9 @@ impl Snapshot {
         heard: Option<Heard>,
     ) -> Result<(), Torn> {
         for (base, extent) in extents {
-            let Some(extent) = extent.filter(|e| base == self.end() && base < e.end) else {
+            let Some(extent) =
+                extent.filter(|e| (base == self.end() || mutant::is("cache_hole")) && base < e.end)
+            else {
                 return Err(Torn);
             };
             self.extents.push_back(Known {

@@ -101,6 +101,12 @@ impl Index {
         self.history.forget_all();
     }
 
+    /// The newest head that was heard of here: no end for anybody, as it may be behind (model: `aw_cache_end`).
+    pub fn heard_head(&self, tp: &TopicPartition) -> Option<Arc<Head>> {
+        let slots = self.slots.lock();
+        slots.by_partition.get(tp)?.chain.head().cloned()
+    }
+
     /// How the chain stands against somebody who knows of the next offset `seen`.
     pub fn standing(&self, tp: &TopicPartition, seen: Offset) -> Standing {
         let slots = self.slots.lock();

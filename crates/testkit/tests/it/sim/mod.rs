@@ -1,5 +1,6 @@
 //! The simulated world: seeds, plans that once failed, the crash matrix, mutants.
 mod crash;
+mod mutants;
 mod seeds;
 
 use std::sync::{
