@@ -62,6 +62,9 @@ async fn offsets_committed(peer: &mut Peer) -> Result<()> {
     Ok(())
 }
 
+/// A topic, and the partitions of it that are asked for.
+type Wish<'a> = (&'a TopicName, &'a [i32]);
+
 async fn offsets_fetched(peer: &mut Peer) -> Result<()> {
     let topic = peer.topic("t", 2, &[]).await?.name;
     let other = peer.topic("u", 1, &[]).await?.name;
@@ -73,7 +76,7 @@ async fn offsets_fetched(peer: &mut Peer) -> Result<()> {
     let none = GroupId(peer.name("none").0);
     let empty = GroupId(text(""));
     let nobody = named("nobody.made.this");
-    let asked: [(&str, Vec<(&TopicName, &[i32])>); 6] = [
+    let asked: [(&str, Vec<Wish>); 6] = [
         ("one", vec![(&topic, &[0])]),
         ("one without a commit", vec![(&topic, &[1])]),
         ("partitions that are not", vec![(&topic, &[2, -1])]),
