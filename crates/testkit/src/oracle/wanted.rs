@@ -22,7 +22,7 @@ pub const WANTED: &[Wanted] = &[
         path: "api_keys[*]",
         kafka: "*",
         ours: "(absent)",
-        reason: "Transactions, quotas, ACLs and SCRAM come with their own issues and are advertised with them; raft, share and delegation-token APIs have nothing to speak to here.",
+        reason: "Quotas, ACLs and SCRAM come with their own issues and are advertised with them; raft, share and delegation-token APIs have nothing to speak to here.",
     },
     Wanted {
         scenario: "api_versions",
@@ -30,7 +30,7 @@ pub const WANTED: &[Wanted] = &[
         path: "api_keys[0*].max_version",
         kafka: "*",
         ours: "*",
-        reason: "The protocol crate codes Kafka 4.1's messages; ListOffsets 11, OffsetCommit 10, OffsetFetch 10 and DescribeLogDirs 5 are newer.",
+        reason: "The protocol crate codes Kafka 4.1's messages; ListOffsets 11, WriteTxnMarkers 2, OffsetCommit 10, OffsetFetch 10 and DescribeLogDirs 5 are newer.",
     },
     Wanted {
         scenario: "api_versions",
