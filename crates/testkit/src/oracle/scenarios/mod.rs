@@ -22,6 +22,7 @@ mod producers;
 pub mod requests;
 mod sessions;
 mod transactions;
+mod transactions_offsets;
 mod versions;
 
 use super::Scenario;
@@ -40,6 +41,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         fetch::SCENARIOS,
         sessions::SCENARIOS,
         transactions::SCENARIOS,
+        transactions_offsets::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
