@@ -13,7 +13,7 @@ use sh_log::{Ends, ReadAnswer, ReadError, ReadRequest, StoredBatch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition,
+    Caller, Node, Operation, Resource, Room, Topic, TopicChoice, lookup::check_partition,
     offsets::check_epoch_known,
 };
 
@@ -33,6 +33,16 @@ pub struct FetchPlan {
     pub read_committed: bool,
     /// In the order in which they share `max_bytes`.
     pub partitions: Vec<FetchPartition>,
+}
+
+impl FetchPlan {
+    /// What an answer can hold at most.
+    fn bytes_wanted(&self) -> usize {
+        let of_partitions = self.partitions.iter().map(|p| p.max_bytes);
+        of_partitions
+            .fold(0, usize::saturating_add)
+            .min(self.max_bytes)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -74,25 +84,41 @@ struct Round {
     seen: Vec<(TopicPartition, Offset)>,
 }
 
+/// What the partitions of one look share.
+struct Share {
+    whole: usize,
+    /// Not taken by the partitions that were read.
+    left: AtomicUsize,
+}
+
 type Found = Result<Arc<Topic>, Failure>;
 
 impl Node {
     /// Reads the partitions of a plan; the results are in its order. Answers when there are `min_bytes`, when a partition has an
-    /// error, or after `max_wait` with what there is.
-    pub async fn fetch(&self, caller: &Caller, plan: &FetchPlan) -> Vec<Fetched> {
+    /// error, or after `max_wait` with what there is. The room is to be held until the answer is sent; where memory for answers
+    /// is short, there are fewer records in one.
+    pub async fn fetch(&self, caller: &Caller, plan: &FetchPlan) -> (Vec<Fetched>, Room) {
         let deadline = Instant::now() + plan.max_wait;
         let mut topics = Vec::with_capacity(plan.partitions.len());
         for partition in &plan.partitions {
             topics.push(self.readable(caller, &partition.topic).await);
         }
         loop {
-            let round = self.look(plan, &topics).await;
-            if round.urgent || round.bytes >= plan.min_bytes || round.seen.is_empty() {
-                return round.told();
+            let wanted = plan.bytes_wanted();
+            let mut room = self.answers().take(wanted);
+            let max_bytes = match room.bytes() {
+                all if all == wanted => plan.max_bytes,
+                short => short,
+            };
+            let round = self.look(plan, max_bytes, &topics).await;
+            room.shrink(round.bytes);
+            let enough = plan.min_bytes.min(max_bytes);
+            if round.urgent || round.bytes >= enough || round.seen.is_empty() {
+                return (round.told(), room);
             }
             let waiter = self.reader().waiter(&round.seen);
             if timeout_at(deadline, waiter.wait()).await.is_err() {
-                return round.told();
+                return (round.told(), room);
             }
         }
     }
@@ -103,22 +129,23 @@ impl Node {
         Ok(topic)
     }
 
-    async fn look(&self, plan: &FetchPlan, topics: &[Found]) -> Round {
-        let room = AtomicUsize::new(plan.max_bytes);
+    async fn look(&self, plan: &FetchPlan, max_bytes: usize, topics: &[Found]) -> Round {
+        let share = Share {
+            whole: max_bytes,
+            left: AtomicUsize::new(max_bytes),
+        };
         let reads: Vec<_> = plan
             .partitions
             .iter()
             .zip(topics)
-            .map(|(partition, topic)| self.read_partition(plan, partition, topic, &room))
+            .map(|(partition, topic)| self.read_partition(plan, partition, topic, &share))
             .collect();
         let mut reads = stream::iter(reads).buffered(READS_AT_ONCE);
         let mut round = Round::default();
         while let Some((tp, fetched)) = reads.next().await {
-            round.add(plan, tp, fetched);
-            room.store(
-                plan.max_bytes.saturating_sub(round.bytes),
-                Ordering::Relaxed,
-            );
+            round.add(max_bytes, tp, fetched);
+            let left = max_bytes.saturating_sub(round.bytes);
+            share.left.store(left, Ordering::Relaxed);
         }
         round
     }
@@ -128,7 +155,7 @@ impl Node {
         plan: &FetchPlan,
         partition: &FetchPartition,
         topic: &Found,
-        room: &AtomicUsize,
+        share: &Share,
     ) -> (Option<TopicPartition>, Fetched) {
         let topic = match topic {
             Ok(topic) => topic,
@@ -138,8 +165,10 @@ impl Node {
             return (None, Err(failure));
         }
         let tp = topic.partition(partition.index);
-        let room = room.load(Ordering::Relaxed);
-        (Some(tp), self.read_on_line(plan, partition, tp, room).await)
+        (
+            Some(tp),
+            self.read_on_line(plan, partition, tp, share).await,
+        )
     }
 
     /// Reads, unless the consumer's log is not on the line of ours.
@@ -148,7 +177,7 @@ impl Node {
         plan: &FetchPlan,
         partition: &FetchPartition,
         tp: TopicPartition,
-        room: usize,
+        share: &Share,
     ) -> Fetched {
         if let Some(diverging) = self.diverging(partition, tp).await? {
             let ends = self.reader().ends(tp).await?;
@@ -160,11 +189,12 @@ impl Node {
                 diverging: Some(diverging),
             });
         }
+        let left = share.left.load(Ordering::Relaxed);
         let request = ReadRequest {
             partition: tp,
             offset: partition.offset,
-            max_bytes: partition.max_bytes.min(room),
-            at_least_one: room == plan.max_bytes,
+            max_bytes: partition.max_bytes.min(left),
+            at_least_one: left == share.whole,
             read_committed: plan.read_committed,
         };
         let answer = self.reader().read(request).await;
@@ -222,10 +252,10 @@ fn out_of_range(partition: &FetchPartition, ends: &Ends) -> Failure {
 }
 
 impl Round {
-    fn add(&mut self, plan: &FetchPlan, tp: Option<TopicPartition>, mut fetched: Fetched) {
+    fn add(&mut self, max_bytes: usize, tp: Option<TopicPartition>, mut fetched: Fetched) {
         match (&mut fetched, tp) {
             (Ok(records), Some(tp)) => {
-                self.fit(plan.max_bytes, &mut records.batches);
+                self.fit(max_bytes, &mut records.batches);
                 self.urgent |= records.diverging.is_some();
                 self.seen.push((tp, records.ends.next));
             }

@@ -2,6 +2,7 @@
 //! validation and metering happen here, once.
 //!
 //! *Invariant:* no type of this room knows a Kafka request, HTTP or protobuf. Errors are [`sh_base::Failure`].
+pub mod answers;
 pub mod caller;
 pub mod cluster;
 pub mod config;
@@ -28,6 +29,7 @@ use sh_base::{AgentId, Env, batch::Codec};
 use sh_log::{Log, Reader, agent::AgentRow};
 use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
+pub use answers::{AnswerMemory, Room};
 pub use caller::{Caller, Operation, Resource};
 pub use cluster::{Agent, Cluster};
 pub use config::{BrokerConfig, Loggers};
@@ -66,6 +68,8 @@ pub struct NodeParts {
     pub loggers: Loggers,
     /// The codec in which batches are stored that come plain, where the topic keeps the producer's codec (`segment.compression`).
     pub segment_codec: Option<Codec>,
+    /// What answers to fetches may hold until they are sent.
+    pub answers: AnswerMemory,
 }
 
 /// A handle of the product; cheap to clone.
@@ -87,6 +91,7 @@ struct Inner {
     epochs: metadata::KnownEpochs,
     loggers: Loggers,
     segment_codec: Option<Codec>,
+    answers: AnswerMemory,
 }
 
 impl Node {
@@ -104,6 +109,7 @@ impl Node {
             broker,
             loggers,
             segment_codec,
+            answers,
         } = parts;
         let id = agent.0.to_string();
         let broker = broker
@@ -127,6 +133,7 @@ impl Node {
             epochs: metadata::KnownEpochs::default(),
             loggers,
             segment_codec,
+            answers,
         }))
     }
 
@@ -151,6 +158,10 @@ impl Node {
     /// The read side of the log.
     pub fn reader(&self) -> &Reader {
         &self.0.reader
+    }
+    /// What answers to fetches hold until they are sent.
+    pub fn answers(&self) -> &AnswerMemory {
+        &self.0.answers
     }
     pub(crate) fn segment_codec(&self) -> Option<Codec> {
         self.0.segment_codec

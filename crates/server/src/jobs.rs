@@ -65,7 +65,7 @@ pub fn spawn(env: &Env, agent: &Agent, stores: &Stores) -> JoinSet<()> {
     jobs.spawn(purge(env.clone(), node.clone()));
     jobs.spawn(expire_offsets(node.clone()));
     jobs.spawn(expire_transactions(env.clone(), node.clone()));
-    jobs.spawn(measure(log.clone()));
+    jobs.spawn(measure(agent.node.clone()));
     jobs
 }
 
@@ -190,10 +190,12 @@ async fn expire_transactions(env: Env, node: Node) {
     }
 }
 
-async fn measure(log: Log) {
+async fn measure(node: Node) {
     let memory = metrics::gauge!("streamhouse_request_memory_bytes");
+    let answers = metrics::gauge!("streamhouse_answer_memory_bytes");
     loop {
-        memory.set(log.memory_in_use() as f64);
+        memory.set(node.log().memory_in_use() as f64);
+        answers.set(node.answers().in_use() as f64);
         sleep(Duration::from_secs(5)).await;
     }
 }

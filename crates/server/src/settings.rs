@@ -50,6 +50,9 @@ pub struct Given {
     /// Memory for object bytes that were written or read lately [default: 256 MiB]
     #[arg(long, env = "STREAMHOUSE_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<usize>,
+    /// What answers to consumers may hold in memory until they are sent; where it is short, an answer has fewer records [default: 256 MiB]
+    #[arg(long, env = "STREAMHOUSE_ANSWER_BYTES", value_name = "BYTES")]
+    pub answer_bytes: Option<usize>,
     /// What the WAL may hold of acks=1 records that are not committed [default: 1 GiB]
     #[arg(long, env = "STREAMHOUSE_WAL_BYTES", value_name = "BYTES")]
     pub wal_bytes: Option<u64>,
@@ -119,6 +122,7 @@ pub struct Settings {
     pub log: String,
     pub memory_bytes: usize,
     pub cache_bytes: usize,
+    pub answer_bytes: usize,
     pub wal_bytes: u64,
     pub replay_old: bool,
     pub segment_compression: SegmentCompression,
@@ -208,6 +212,7 @@ impl Given {
             log: self.log.or(other.log),
             memory_bytes: self.memory_bytes.or(other.memory_bytes),
             cache_bytes: self.cache_bytes.or(other.cache_bytes),
+            answer_bytes: self.answer_bytes.or(other.answer_bytes),
             wal_bytes: self.wal_bytes.or(other.wal_bytes),
             replay_old: self.replay_old.or(other.replay_old),
             segment_compression: self.segment_compression.or(other.segment_compression),
@@ -285,6 +290,7 @@ impl Given {
             log: self.log.unwrap_or_else(|| "info".into()),
             memory_bytes: self.memory_bytes.unwrap_or(256 * MIB),
             cache_bytes: self.cache_bytes.unwrap_or(256 * MIB),
+            answer_bytes: self.answer_bytes.unwrap_or(256 * MIB),
             wal_bytes: self.wal_bytes.unwrap_or(1024 * MIB as u64),
             replay_old: self.replay_old.unwrap_or(false),
             segment_compression: self.segment_compression.unwrap_or_default(),

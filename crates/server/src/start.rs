@@ -18,7 +18,7 @@ use sh_log::{
     peers::{self, Pass, PeerSecret, Peers},
 };
 use sh_meta::{Guard, Lane, LaneId, MetaStore};
-use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
+use sh_node::{AnswerMemory, BrokerConfig, Loggers, Node, NodeParts};
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
 use crate::{
@@ -339,6 +339,7 @@ pub async fn begin(
         log: log.clone(),
         reader: reader.clone(),
         segment_codec: settings.segment_compression.codec(),
+        answers: AnswerMemory::new(settings.answer_bytes),
         loggers: Loggers::new("INFO", telemetry::level_setter(settings.log.clone(), logs)),
     });
     let hear = node.clone();

@@ -1,9 +1,10 @@
 //! Fetch (KIP-74, KIP-227, KIP-320, KIP-392, KIP-516): records leave as slices of the cache.
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
 use sh_base::{ErrorCode, Failure, batch::Batch};
-use sh_node::{FetchPartition, FetchPlan, Fetched, Records, StoredBatch, TopicChoice};
+use sh_node::{FetchPartition, FetchPlan, Fetched, Records, Room, StoredBatch, TopicChoice};
 use sh_wire::{
     AbortedTransaction, DivergingEpoch, FetchResponse, FetchedBatch, FetchedPartition,
     FetchedTopic, StrBytes, TopicRef, decode_request,
@@ -35,12 +36,30 @@ pub fn start(ctx: Ctx, incoming: Incoming<Charge>) -> Answering {
         // A long poll must not hold the memory of a request that it has read; the client id is a slice of it, too.
         header.client_id = None;
         drop((body, charge));
-        let response = answer(&ctx, header.version, request).await;
-        Ok(response.encode(header.correlation_id, header.version)?)
+        let (response, room) = answer(&ctx, header.version, request).await;
+        let mut chunks = response.encode(header.correlation_id, header.version)?;
+        if let (Some(last), Some(room)) = (chunks.last_mut(), room) {
+            *last = held(last, room);
+        }
+        Ok(chunks)
     })
 }
 
-async fn answer(ctx: &Ctx, version: i16, request: FetchRequest) -> FetchResponse {
+/// The last slice of an answer, with the room of the whole answer: given back when it is sent, or nobody takes it any more.
+fn held(last: &Bytes, room: Room) -> Bytes {
+    struct Held(
+        Bytes,
+        #[expect(dead_code, reason = "dropping it is its use")] Room,
+    );
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    Bytes::from_owner(Held(last.clone(), room))
+}
+
+async fn answer(ctx: &Ctx, version: i16, request: FetchRequest) -> (FetchResponse, Option<Room>) {
     let limits = limits(ctx, &request);
     let read_committed = limits.read_committed;
     let asked = asked(ctx, version, request);
@@ -48,16 +67,16 @@ async fn answer(ctx: &Ctx, version: i16, request: FetchRequest) -> FetchResponse
     let now = ctx.node().env().mono();
     let plan = match ctx.door.sessions.begin(asked, now) {
         Ok(plan) => plan,
-        Err(code) => return session_error(code),
+        Err(code) => return (session_error(code), None),
     };
     let fetch = FetchPlan {
         partitions: plan.wanted().iter().map(|w| partition(ctx, w)).collect(),
         ..limits
     };
-    let fetched = ctx.node().fetch(&ctx.caller, &fetch).await;
+    let (fetched, room) = ctx.node().fetch(&ctx.caller, &fetch).await;
     let answers = answers(plan.wanted(), fetched, read_committed);
     let sessions = &ctx.door.sessions;
-    match plan {
+    let response = match plan {
         Plan::Sessionless(wanted) => response(NO_SESSION, wanted, answers),
         Plan::Full(wanted) if version < SESSION_SINCE => response(NO_SESSION, wanted, answers),
         Plan::Full(wanted) => {
@@ -78,7 +97,8 @@ async fn answer(ctx: &Ctx, version: i16, request: FetchRequest) -> FetchResponse
             }
             Err(code) => session_error(code),
         },
-    }
+    };
+    (response, Some(room))
 }
 
 /// The plan without its partitions.

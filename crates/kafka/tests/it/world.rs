@@ -29,7 +29,7 @@ use sh_log::{
     agent::{self, Address, COMMIT_LANE, CONTROL_LANE, GROUP_LANE, TRANSACTION_LANES},
 };
 use sh_meta::{Lane, LaneId, MemoryStore, MetaStore};
-use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
+use sh_node::{AnswerMemory, BrokerConfig, Loggers, Node, NodeParts};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -200,6 +200,7 @@ async fn node(
         reader: reader.clone(),
         loggers: Loggers::new("INFO", Arc::new(|_, _| {})),
         segment_codec,
+        answers: AnswerMemory::new(64 * 1024 * 1024),
     });
     let hear = node.clone();
     reader.on_entry(Arc::new(move |entry| hear.hear(entry)));

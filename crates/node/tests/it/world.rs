@@ -18,7 +18,7 @@ use sh_meta::{
     Write,
 };
 use sh_node::{
-    BrokerConfig, Caller, Loggers, Node, NodeParts,
+    AnswerMemory, BrokerConfig, Caller, Loggers, Node, NodeParts,
     topics::{CreatedTopic, NewTopic},
 };
 use tokio::time::Instant;
@@ -190,6 +190,7 @@ impl World {
             broker,
             loggers,
             segment_codec: None,
+            answers: AnswerMemory::new(64 * 1024 * 1024),
         });
         node.load_configs().await.unwrap();
         Agent {
@@ -203,7 +204,7 @@ impl World {
     pub async fn rows(&self, family: Family) -> usize {
         let range = KeyRange::family(family);
         self.store
-            .scan(range, usize::MAX, false)
+            .scan(range, 64 * 1024 * 1024, false)
             .await
             .unwrap()
             .len()
@@ -219,7 +220,7 @@ impl Agent {
     /// Hears what all agents have done since it last listened.
     pub async fn listen(&self, world: &World) {
         let cursor = self.read.lock().unwrap().clone();
-        for entry in world.store.feed(&cursor, usize::MAX).await.unwrap() {
+        for entry in world.store.feed(&cursor, 64 * 1024 * 1024).await.unwrap() {
             self.node.hear(&entry);
             self.read
                 .lock()
