@@ -26,7 +26,7 @@ use sh_log::{
     cluster,
 };
 use sh_meta::{Lane, LaneId, MetaError, MetaStore};
-use sh_node::{BrokerConfig, Loggers, Node, NodeParts};
+use sh_node::{AnswerMemory, BrokerConfig, Loggers, Node, NodeParts};
 use tokio::{
     io::DuplexStream,
     sync::{broadcast::error::RecvError, watch},
@@ -245,6 +245,7 @@ impl Life {
             reader: reader.clone(),
             loggers: Loggers::new("INFO", Arc::new(|_, _| {})),
             segment_codec: None,
+            answers: AnswerMemory::new(64 * 1024 * 1024),
         });
         let hear = node.clone();
         reader.on_entry(Arc::new(move |entry| hear.hear(entry)));
