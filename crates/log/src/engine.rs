@@ -99,6 +99,7 @@ impl Log {
         let wal = WalConfig {
             dir: cfg.wal_dir.clone(),
             file_bytes: cfg.wal_file_bytes,
+            nonce: parts.env.next_u64() as u32,
         };
         let (wal, recovered) = open_wal(wal, report)?;
         let age = ReplayAge {

@@ -20,11 +20,10 @@ use super::{
     Journal, Order, Outcome, Recovered, Report, WalConfig, WalError, WalRecord,
     files::Files,
     read::{self, Disk},
-    record::END_MARK,
-    segment,
+    record::Encoded,
+    segment::{self, END_BYTES, HEADER_BYTES, Salt},
     writer::Group,
 };
-use crate::mutant;
 
 /// What became of one write and its sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +54,15 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     files: BTreeMap<PathBuf, Vec<u8>>,
-    /// A write that is not synced: its file, and where in it.
-    pending: Option<(PathBuf, Vec<u8>)>,
+    /// What a file held that is to be written again.
+    spare: Option<Vec<u8>>,
+    /// A write that is not synced: its file, where in it, and its bytes.
+    pending: Option<(PathBuf, usize, Vec<u8>)>,
     /// The life that may write. An earlier one is dead, whatever it still does.
     life: u64,
 }
 
-/// Which part of a write that was never synced is on the disk: `[from, to)` of its bytes; before it are zeros.
+/// Which part of a write that was never synced is on the disk: `[from, to)` of its bytes. Elsewhere stands what stood there.
 #[derive(Clone, Copy, Debug)]
 pub struct Torn {
     pub from: usize,
@@ -73,16 +74,13 @@ impl MemoryDisk {
     pub fn crash(&self, tear: impl FnOnce(usize) -> Torn) {
         let mut state = self.0.lock();
         state.life += 1;
-        let Some((path, bytes)) = state.pending.take() else {
+        let Some((path, at, bytes)) = state.pending.take() else {
             return;
         };
         let Torn { from, to } = tear(bytes.len());
         let (from, to) = (from.min(bytes.len()), to.min(bytes.len()));
-        if from < to
-            && let Some(file) = state.files.get_mut(&path)
-        {
-            file.resize(file.len() + from, 0);
-            file.extend(&bytes[from..to]);
+        if from < to {
+            state.write(&path, at + from, &bytes[from..to]);
         }
     }
 
@@ -91,6 +89,7 @@ impl MemoryDisk {
         let mut state = self.0.lock();
         state.life += 1;
         state.pending = None;
+        state.spare = None;
         state.files.clear();
     }
 
@@ -116,7 +115,7 @@ impl MemoryDisk {
         let writer = Writer {
             disk: self.clone(),
             life,
-            file_bytes: cfg.file_bytes as usize,
+            cfg: cfg.clone(),
             holds: files.oldest_object(),
             files,
             current: None,
@@ -137,17 +136,39 @@ impl Disk for MemoryDisk {
         let file = state.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Bytes::copy_from_slice(file))
     }
-    fn seal(&self, path: &Path, end: u64) -> io::Result<()> {
+    fn seal(&self, path: &Path, end: u64, salt: Salt) -> io::Result<()> {
         let mut state = self.0.lock();
         let file = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         file.truncate(end as usize);
-        file.extend(END_MARK.to_be_bytes());
+        file.extend(segment::end_mark(salt));
+        Ok(())
+    }
+    fn forget_spare(&self) -> Result<(), WalError> {
+        self.0.lock().spare = None;
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.lock().files.remove(path);
         Ok(())
     }
+}
+
+impl State {
+    fn write(&mut self, path: &Path, at: usize, bytes: &[u8]) {
+        if let Some(file) = self.files.get_mut(path) {
+            let end = at + bytes.len();
+            file.resize(file.len().max(end), 0);
+            file[at..end].copy_from_slice(bytes);
+        }
+    }
+}
+
+/// The file that is being written.
+struct Current {
+    path: PathBuf,
+    salt: Salt,
+    used: usize,
+    size: usize,
 }
 
 struct MemoryWal {
@@ -167,10 +188,10 @@ impl Journal for MemoryWal {
 struct Writer {
     disk: MemoryDisk,
     life: u64,
-    file_bytes: usize,
+    cfg: WalConfig,
     files: Files,
     holds: Option<sh_base::ObjectId>,
-    current: Option<PathBuf>,
+    current: Option<Current>,
     report: Report,
     liar: Arc<dyn DiskLiar>,
 }
@@ -183,7 +204,7 @@ impl Writer {
             self.take_queued(&mut inbox, &mut group);
             self.trim();
             while !group.records.is_empty() {
-                let size = self.stage(&group);
+                let size = self.stage(&mut group);
                 match self.liar.write(size).await {
                     WriteFate::Synced => self.commit(std::mem::take(&mut group)).await,
                     WriteFate::Full => {
@@ -222,32 +243,36 @@ impl Writer {
     }
 
     /// Chooses the file of a group and says that it is being written; its size.
-    fn stage(&mut self, group: &Group) -> usize {
-        let bytes: Vec<u8> = group
-            .encoded
-            .iter()
-            .flat_map(|(head, payload)| head.iter().chain(payload.iter()).copied())
-            .collect();
-        let size = bytes.len();
+    fn stage(&mut self, group: &mut Group) -> usize {
+        let size = group.bytes;
         let mut state = self.disk.0.lock();
         if state.life != self.life {
             return size;
         }
-        let full = |path: &PathBuf| {
-            let used = state.files.get(path).map_or(0, Vec::len);
-            used + size + size_of_val(&END_MARK) > self.file_bytes
-        };
-        if self.current.as_ref().is_none_or(full) {
-            if let Some(old) = self.current.take().and_then(|p| state.files.get_mut(&p)) {
-                old.extend(END_MARK.to_be_bytes());
+        let has_room = |c: &Current| c.used + size + END_BYTES <= c.size;
+        if !self.current.as_ref().is_some_and(has_room) {
+            if let Some(old) = self.current.take() {
+                state.write(&old.path, old.used, &segment::end_mark(old.salt));
             }
             let first = group.records.first().map_or(0, |(n, _)| *n);
-            let path = PathBuf::from(format!("{first:020}.wal"));
-            state.files.insert(path.clone(), segment::header().to_vec());
-            self.files.begin(path.clone());
-            self.current = Some(path);
+            let current = Current {
+                path: PathBuf::from(format!("{first:020}.wal")),
+                salt: Salt::new(self.cfg.nonce, first),
+                used: HEADER_BYTES,
+                size: (self.cfg.file_bytes as usize).max(HEADER_BYTES + size + END_BYTES),
+            };
+            let mut file = state.spare.take().unwrap_or_default();
+            file.resize(current.size, 0);
+            state.files.insert(current.path.clone(), file);
+            state.write(&current.path, 0, &segment::header(current.salt));
+            self.files.begin(current.path.clone());
+            self.current = Some(current);
         }
-        state.pending = self.current.clone().map(|path| (path, bytes));
+        if let Some(current) = &self.current {
+            let salted = |record: &mut Encoded| record.salted(current.salt).concat();
+            let bytes = group.encoded.iter_mut().flat_map(salted).collect();
+            state.pending = Some((current.path.clone(), current.used, bytes));
+        }
         size
     }
 
@@ -256,11 +281,13 @@ impl Writer {
         {
             let mut state = self.disk.0.lock();
             if state.life == self.life
-                && let Some((path, bytes)) = state.pending.take()
-                && let Some(file) = state.files.get_mut(&path)
+                && let Some((path, at, bytes)) = state.pending.take()
             {
-                file.extend(bytes);
+                state.write(&path, at, &bytes);
             }
+        }
+        if let Some(current) = &mut self.current {
+            current.used += group.bytes;
         }
         self.liar.synced().await;
         for (number, record) in &group.records {
@@ -294,8 +321,11 @@ impl Writer {
     fn trim(&mut self) {
         while let Some(path) = self.files.first_to_go() {
             let mut state = self.disk.0.lock();
-            if state.life == self.life {
-                state.files.remove(path);
+            if state.life == self.life
+                && let Some(old) = state.files.remove(path)
+                && old.len() as u64 == self.cfg.file_bytes
+            {
+                state.spare = Some(old);
             }
             drop(state);
             self.files.forget_first();

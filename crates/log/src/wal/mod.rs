@@ -5,10 +5,12 @@
 //! again would lie); only a full disk is survived, see [`Outcome::Skipped`].
 //!
 //! ```text
-//! file:   | "SHWL" | version u32 | records... | end mark, once another file follows |
-//! record: | len u32 | crc u32 | number u64, into u32, kind u8, fields |      crc and len of what follows them
-//! end:    | 0xffffffff |
+//! file:   | "SHWL" | version u32 | salt u64 | records... | end mark, once another file follows |
+//! record: | len u32 | crc u32 | tag u32 | number u64, into u32, kind u8, fields |      crc and len of what follows the tag
+//! end:    | 0xffffffff | salt u64 |
 //! ```
+//! A finished file is written again, as blocks that were written before are synced twice as fast: what it held is told from
+//! what it holds by the salt, which is in every tag and every CRC.
 //! `into` is how far into its write a record begins. A write begins when the one before it is synced.
 //!
 //! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
@@ -41,6 +43,8 @@ pub struct WalConfig {
     pub dir: PathBuf,
     /// Size of a file. It is allocated ahead, so that an fsync does not wait for the file system to find space.
     pub file_bytes: u64,
+    /// Drawn for this life of the agent: marks what it writes.
+    pub nonce: u32,
 }
 
 #[derive(Debug, thiserror::Error)]

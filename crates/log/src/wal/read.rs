@@ -9,13 +9,15 @@ use bytes::Bytes;
 use super::{
     Recovered, WalError,
     files::{Files, Segment},
-    record::{self, END_MARK, FRAME_BYTES, Numbered, WalRecord},
-    segment,
+    record::{self, FRAME_BYTES, Numbered, WalRecord},
+    segment::{self, Salt},
+    writer::SPARE,
 };
 
 /// One file, as far as it can be read.
 struct Scan {
     records: Vec<(u64, WalRecord)>,
+    salt: Salt,
     /// Where reading ended.
     end: u64,
     state: State,
@@ -35,8 +37,10 @@ pub(super) trait Disk {
     fn files(&self) -> Result<Vec<PathBuf>, WalError>;
     fn read(&self, path: &Path) -> std::io::Result<Bytes>;
     /// Cuts a file behind its last whole record and marks its end.
-    fn seal(&self, path: &Path, end: u64) -> std::io::Result<()>;
+    fn seal(&self, path: &Path, end: u64, salt: Salt) -> std::io::Result<()>;
     fn remove(&self, path: &Path) -> std::io::Result<()>;
+    /// Removes the file that was kept to be written again.
+    fn forget_spare(&self) -> Result<(), WalError>;
 }
 
 /// A folder of the file system.
@@ -49,11 +53,15 @@ impl Disk for Folder {
     fn read(&self, path: &Path) -> std::io::Result<Bytes> {
         fs::read(path).map(Bytes::from)
     }
-    fn seal(&self, path: &Path, end: u64) -> std::io::Result<()> {
-        segment::seal(path, end)
+    fn seal(&self, path: &Path, end: u64, salt: Salt) -> std::io::Result<()> {
+        segment::seal(path, end, salt)
     }
     fn remove(&self, path: &Path) -> std::io::Result<()> {
         segment::remove(path)
+    }
+    fn forget_spare(&self) -> Result<(), WalError> {
+        let spare = self.0.join(SPARE);
+        segment::remove(&spare).map_err(|e| WalError::io(&spare, e))
     }
 }
 
@@ -74,6 +82,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
 /// Reads everything, seals the newest file behind its last whole record, and says what each file holds.
 pub(super) fn recover(disk: &dyn Disk) -> Result<(Recovered, Files), WalError> {
     let (mut recovered, mut segments) = (Recovered::default(), Vec::new());
+    // Not written again by another life: its numbers may begin anew.
+    disk.forget_spare()?;
     let paths = disk.files()?;
     for (i, path) in paths.iter().enumerate() {
         let bytes = disk.read(path).map_err(|e| WalError::io(path, e))?;
@@ -104,7 +114,7 @@ fn keep(disk: &dyn Disk, path: &Path, scan: &Scan) -> std::io::Result<Option<Seg
         return Ok(None);
     }
     if scan.state == State::Open {
-        disk.seal(path, scan.end)?;
+        disk.seal(path, scan.end, scan.salt)?;
     }
     let mut segment = Segment::new(path.to_owned());
     scan.records
@@ -172,33 +182,35 @@ fn scan(path: &Path) -> Result<Scan, WalError> {
 fn scan_bytes(bytes: &Bytes) -> Scan {
     let mut scan = Scan {
         records: Vec::new(),
+        salt: Salt(0),
         end: 0,
         state: State::Damaged,
     };
-    if !bytes.starts_with(&segment::header()) {
+    let Some(salt) = segment::read_header(bytes) else {
         // A file gets its name when its header is synced.
         return scan;
-    }
-    let mut at = segment::header().len();
-    while let Some((Numbered { number, record, .. }, end)) = next(bytes, at) {
+    };
+    scan.salt = salt;
+    let mut at = segment::HEADER_BYTES;
+    while let Some((Numbered { number, record, .. }, end)) = next(bytes, at, salt) {
         scan.records.push((number, record));
         at = end;
     }
     scan.end = at as u64;
-    scan.state = what_follows(bytes, at);
+    scan.state = what_follows(bytes, at, salt);
     scan
 }
 
 /// What lies where no whole record does. **A record of a later write proves that the one which cannot be read was synced**: a
 /// write begins when the one before it is on the disk.
-fn what_follows(bytes: &Bytes, torn: usize) -> State {
-    let end_mark = END_MARK.to_be_bytes();
+fn what_follows(bytes: &Bytes, torn: usize, salt: Salt) -> State {
+    let end_mark = segment::end_mark(salt);
     if bytes.get(torn..torn + end_mark.len()) == Some(&end_mark[..]) {
         return State::Sealed;
     }
     let of_a_later_write = |at| {
-        may_be_of_a_later_write(bytes, at, torn)
-            && next(bytes, at)
+        may_be_of_a_later_write(bytes, at, torn, salt)
+            && next(bytes, at, salt)
                 .is_some_and(|(found, _)| at.saturating_sub(found.into as usize) > torn)
     };
     match (torn + 1..end_of_writing(bytes)).any(of_a_later_write) {
@@ -221,18 +233,28 @@ fn end_of_writing(bytes: &[u8]) -> usize {
 }
 
 /// What can be told before the CRC of everything behind it is computed: the bytes of a torn write hold many lengths.
-fn may_be_of_a_later_write(bytes: &[u8], at: usize, torn: usize) -> bool {
-    let into_at = at + FRAME_BYTES + size_of::<u64>();
-    let into = bytes
-        .get(into_at..into_at + 4)
-        .and_then(|b| b.try_into().ok())
-        .map(u32::from_be_bytes);
+fn may_be_of_a_later_write(bytes: &[u8], at: usize, torn: usize, salt: Salt) -> bool {
+    if word(bytes, at + TAG_AT) != Some(salt.tag()) {
+        return false;
+    }
+    let into = word(bytes, at + FRAME_BYTES + size_of::<u64>());
     into.is_some_and(|into| at.saturating_sub(into as usize) > torn)
 }
 
+/// Where the tag stands in a record.
+const TAG_AT: usize = 8;
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(word))
+}
+
 /// The record at `at` and where it ends, or `None` where there is no whole one.
-fn next(bytes: &Bytes, at: usize) -> Option<(Numbered, usize)> {
-    let len = u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
+fn next(bytes: &Bytes, at: usize, salt: Salt) -> Option<(Numbered, usize)> {
+    if word(bytes, at + TAG_AT)? != salt.tag() {
+        return None;
+    }
+    let len = word(bytes, at)?;
     let (start, end) = (
         at + FRAME_BYTES,
         (at + FRAME_BYTES).checked_add(len as usize)?,
@@ -240,8 +262,8 @@ fn next(bytes: &Bytes, at: usize) -> Option<(Numbered, usize)> {
     if len == 0 || end > bytes.len() {
         return None;
     }
-    let crc = u32::from_be_bytes(bytes.get(at + 4..at + 8)?.try_into().ok()?);
-    if crc32c::crc32c(&bytes[start..end]) != crc {
+    let crc = word(bytes, at + 4)?;
+    if crc32c::crc32c(&bytes[start..end]) ^ salt.mask() != crc {
         return None;
     }
     Some((record::decode(&bytes.slice(start..end))?, end))

@@ -2,6 +2,7 @@
 use bytes::Bytes;
 use sh_base::{ObjectId, Offset, Org, TopicPartition};
 
+use super::segment::Salt;
 use crate::{
     codec::{Reader, put_list},
     row::{put_object_id, put_partition, read_object_id, read_partition},
@@ -39,21 +40,47 @@ pub struct WalBatch {
 /// Kinds are on disk. 1 was a batch without its time; no release wrote it.
 const BATCH: u8 = 3;
 const MOVED: u8 = 2;
-/// A record's bytes before its body: length and CRC.
-pub(super) const FRAME_BYTES: usize = 8;
+/// Room for the head of a batch's record.
+const HEAD_BYTES_ABOUT: usize = 128;
+/// A record's bytes before its body: length, CRC and tag.
+pub(super) const FRAME_BYTES: usize = 12;
 /// In place of a length: the file ends here.
 pub(super) const END_MARK: u32 = u32::MAX;
 
-/// A record as it is written: everything but a batch's own bytes, and those. `into` is where in its write it begins.
-pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> (Vec<u8>, Bytes) {
-    let mut body = number.to_be_bytes().to_vec();
+/// A record, ready to be written to whichever file there will be room in.
+pub(super) struct Encoded {
+    /// Everything but a batch's own bytes; its CRC is that of no file yet.
+    head: Vec<u8>,
+    payload: Bytes,
+    crc: u32,
+}
+
+impl Encoded {
+    pub fn len(&self) -> usize {
+        self.head.len() + self.payload.len()
+    }
+
+    /// The bytes for the file with this salt.
+    pub fn salted(&mut self, salt: Salt) -> [&[u8]; 2] {
+        self.head[4..8].copy_from_slice(&(self.crc ^ salt.mask()).to_be_bytes());
+        self.head[8..FRAME_BYTES].copy_from_slice(&salt.tag().to_be_bytes());
+        [&self.head, &self.payload]
+    }
+}
+
+/// Encodes a record. `into` is where in its write it begins.
+pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> Encoded {
+    let mut head = Vec::with_capacity(HEAD_BYTES_ABOUT);
+    head.extend([0; FRAME_BYTES]);
+    head.extend(number.to_be_bytes());
+    let body = &mut head;
     body.extend(into.to_be_bytes());
     let payload = match record {
         WalRecord::Batch(b) => {
             body.push(BATCH);
-            put_object_id(&mut body, &b.object);
+            put_object_id(body, &b.object);
             body.extend(b.ordinal.to_be_bytes());
-            put_partition(&mut body, &b.partition);
+            put_partition(body, &b.partition);
             body.push(b.org.as_str().len() as u8);
             body.extend(b.org.as_str().as_bytes());
             body.extend(b.lease_epoch.to_be_bytes());
@@ -63,19 +90,18 @@ pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> (Vec<u8>, By
         }
         WalRecord::Moved { to, batches } => {
             body.push(MOVED);
-            put_object_id(&mut body, to);
-            put_list(&mut body, batches, |out, (number, ordinal)| {
+            put_object_id(body, to);
+            put_list(body, batches, |out, (number, ordinal)| {
                 out.extend(number.to_be_bytes());
                 out.extend(ordinal.to_be_bytes());
             });
             Bytes::new()
         }
     };
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&body), &payload);
-    let mut head = ((body.len() + payload.len()) as u32).to_be_bytes().to_vec();
-    head.extend(crc.to_be_bytes());
-    head.extend(body);
-    (head, payload)
+    let len = (head.len() - FRAME_BYTES + payload.len()) as u32;
+    head[..4].copy_from_slice(&len.to_be_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[FRAME_BYTES..]), &payload);
+    Encoded { head, payload, crc }
 }
 
 /// A record as it was read.

@@ -64,6 +64,7 @@ fn config(dir: &Path) -> WalConfig {
     WalConfig {
         dir: dir.to_owned(),
         file_bytes: FILE_BYTES,
+        nonce: 9,
     }
 }
 
@@ -170,11 +171,11 @@ fn a_torn_tail_is_cut_at_whatever_byte_it_was_torn() {
     wal.write(batch(id(1, 2)));
     wal.close();
     let bytes = fs::read(&wal_files(source.path())[0]).unwrap();
-    let record = record_bytes(&bytes, segment::header().len());
+    let record = record_bytes(&bytes, segment::HEADER_BYTES);
     for cut in (0..=2 * record).step_by(37) {
         let dir = tempfile::tempdir().unwrap();
         let mut torn = bytes.clone();
-        torn[8 + cut..].fill(0);
+        torn[segment::HEADER_BYTES + cut..].fill(0);
         fs::write(dir.path().join("00000000000000000001.wal"), &torn).unwrap();
         let mut wal = open(dir.path());
         assert_eq!(
@@ -193,19 +194,19 @@ fn a_torn_tail_is_cut_at_whatever_byte_it_was_torn() {
 }
 
 fn record_bytes(bytes: &[u8], at: usize) -> usize {
-    8 + u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
+    super::record::FRAME_BYTES + u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize
 }
 
 #[test]
 fn a_write_of_several_records_that_lost_its_first_is_torn_not_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    let mut file = segment::header().to_vec();
+    let salt = segment::Salt::new(9, 1);
+    let mut file = segment::header(salt).to_vec();
     let mut into = 0;
     for number in 1..=3 {
-        let (head, payload) = super::record::encode(number, into, &batch(id(1, number)));
-        into += (head.len() + payload.len()) as u32;
-        file.extend(head);
-        file.extend(payload);
+        let mut record = super::record::encode(number, into, &batch(id(1, number)));
+        into += record.len() as u32;
+        file.extend(record.salted(salt).concat());
     }
     file[40] ^= 1;
     fs::write(dir.path().join("00000000000000000001.wal"), &file).unwrap();
@@ -221,10 +222,10 @@ fn damage_before_what_was_synced_later_is_reported() {
     let mut wal = open(dir.path());
     (1..=3).for_each(|n| assert_eq!(wal.write(batch(id(1, n))), n));
     wal.close();
-    flip(&wal_files(dir.path())[0], 8 + 100);
+    flip(&wal_files(dir.path())[0], 16 + 100);
     let refused = try_open(dir.path(), Arc::new(segment::prepare)).err();
     assert!(
-        matches!(refused, Some(WalError::Damaged { at: 8, .. })),
+        matches!(refused, Some(WalError::Damaged { at: 16, .. })),
         "{refused:?}"
     );
     assert!(super::inspect(dir.path()).unwrap()[0].contains("damaged"));
@@ -232,7 +233,7 @@ fn damage_before_what_was_synced_later_is_reported() {
 
 #[test]
 fn damage_in_an_older_file_and_of_a_header_is_reported() {
-    for at in [8 + 100, 2] {
+    for at in [16 + 100, 2] {
         let dir = tempfile::tempdir().unwrap();
         let mut wal = open(dir.path());
         (1..=6).for_each(|n| assert_eq!(wal.write(batch(id(1, n))), n));
@@ -307,12 +308,15 @@ fn a_file_without_a_record_does_not_take_the_next_one_with_it() {
     let mut wal = open(dir.path());
     let first = wal.write(batch(id(1, 1)));
     wal.close();
-    segment::prepare(&dir.path().join("00000000000000000002.wal"), FILE_BYTES).unwrap();
+    let empty = segment::prepare(&dir.path().join("00000000000000000002.wal"), FILE_BYTES).unwrap();
+    let header = segment::header(segment::Salt::new(9, 2));
+    empty.write_all_at(&header, 0).unwrap();
     let old = &wal_files(dir.path())[0];
-    let header = segment::header().len();
+    let header = segment::HEADER_BYTES;
     segment::seal(
         old,
         (header + record_bytes(&fs::read(old).unwrap(), header)) as u64,
+        segment::Salt::new(9, 1),
     )
     .unwrap();
 
@@ -343,6 +347,40 @@ fn numbers_begin_anew_only_when_no_file_is_left() {
     wal.wait_for(&Outcome::Holds(None));
     wal.close();
     assert_eq!(open(dir.path()).recovered.last, 0);
+}
+
+/// A file that is written again still holds what it held before. Torn at whatever byte, only what was synced of its new
+/// content comes back, and what lies behind is not taken for damage.
+#[test]
+fn what_a_file_held_before_is_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut wal = open(dir.path());
+    let mut written_again = None;
+    for n in 1..=40 {
+        let number = wal.write(batch(id(1, n)));
+        let newest = wal_files(dir.path()).pop().unwrap();
+        let bytes = fs::read(&newest).unwrap();
+        let end = record_bytes(&bytes, segment::HEADER_BYTES) + segment::HEADER_BYTES;
+        let is_its_first = newest.ends_with(format!("{number:020}.wal"));
+        // Behind the first record of a new file there are zeros.
+        if is_its_first && bytes[end..end + 100].iter().any(|byte| *byte != 0) {
+            written_again = Some((bytes, end, number));
+            break;
+        }
+        wal.wal.finish(number);
+    }
+    wal.close();
+    let (bytes, end, number) = written_again.expect("a finished file is written again");
+    for torn in (0..end).step_by(61) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = bytes.clone();
+        file[segment::HEADER_BYTES.max(torn)..end].fill(0xff);
+        fs::write(dir.path().join(format!("{number:020}.wal")), &file).unwrap();
+        assert!(open(dir.path()).numbers().is_empty(), "torn at {torn}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(format!("{number:020}.wal")), &bytes).unwrap();
+    assert_eq!(open(dir.path()).numbers(), [number]);
 }
 
 #[test]

@@ -9,18 +9,21 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use sh_base::ObjectId;
 
 use super::{
     Order, Outcome, Prepare, Report, WalConfig,
     files::Files,
-    record::{self, END_MARK, WalRecord},
-    segment,
+    record::{self, Encoded, WalRecord},
+    segment::{self, END_BYTES, HEADER_BYTES, Salt},
 };
 
 /// Bytes of one gathered write; more would only make its fsync longer.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A finished file on its way to be written again.
+pub(super) const SPARE: &str = "spare.tmp";
+/// Size of a life's first file: small enough to be made while somebody waits.
+const FIRST_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// How often space is looked for on a full disk.
 const FULL_RETRY: Duration = Duration::from_millis(200);
 
@@ -40,6 +43,7 @@ pub(super) struct Writer {
 
 struct Current {
     file: File,
+    salt: Salt,
     used: u64,
     size: u64,
 }
@@ -48,7 +52,7 @@ struct Current {
 #[derive(Default)]
 pub(super) struct Group {
     pub records: Vec<(u64, WalRecord)>,
-    pub encoded: Vec<(Vec<u8>, Bytes)>,
+    pub encoded: Vec<Encoded>,
     pub bytes: usize,
 }
 
@@ -112,7 +116,7 @@ impl Writer {
     /// Removes what is needed no more. A file that cannot be removed keeps its ids needed, and those of the files after it.
     fn trim(&mut self) {
         while let Some(path) = self.files.first_to_go() {
-            if let Err(error) = segment::remove(path) {
+            if let Err(error) = self.retire(path) {
                 if !std::mem::replace(&mut self.stuck, true) {
                     tracing::warn!(path = %path.display(), %error, "a finished WAL file stays");
                 }
@@ -121,6 +125,16 @@ impl Writer {
             self.files.forget_first();
         }
         self.tell_what_it_holds();
+    }
+
+    /// Takes a file's name away for good; the last one of the usual size is kept to be written again.
+    fn retire(&self, path: &Path) -> io::Result<()> {
+        let usual = fs::metadata(path).is_ok_and(|found| found.len() == self.cfg.file_bytes);
+        if !usual {
+            return segment::remove(path);
+        }
+        fs::rename(path, self.spare_path())?;
+        segment::sync_dir(&self.cfg.dir)
     }
 
     fn tell_what_it_holds(&mut self) {
@@ -132,7 +146,10 @@ impl Writer {
 
     fn write(&mut self, mut group: Group, inbox: &Receiver<Order>) -> io::Result<()> {
         let mut upto = group.last();
-        while let Err(error) = self.make_room(&group).and_then(|()| self.append(&group)) {
+        while let Err(error) = self
+            .make_room(&group)
+            .and_then(|()| self.append(&mut group))
+        {
             if error.kind() != io::ErrorKind::StorageFull {
                 return Err(error);
             }
@@ -177,15 +194,13 @@ impl Writer {
 
     /// One write and one sync. A write that finds no space although it was allocated (some file systems cannot) is undone; a
     /// sync that fails is final, whatever it says.
-    fn append(&mut self, group: &Group) -> io::Result<()> {
+    fn append(&mut self, group: &mut Group) -> io::Result<()> {
         let Some(current) = &mut self.current else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let slices: Vec<&[u8]> = group
-            .encoded
-            .iter()
-            .flat_map(|(head, payload)| [&head[..], &payload[..]])
-            .collect();
+        let salt = current.salt;
+        let encoded = group.encoded.iter_mut();
+        let slices: Vec<&[u8]> = encoded.flat_map(|record| record.salted(salt)).collect();
         if let Err(error) = segment::write_all_vectored(&mut current.file, &slices) {
             current.rewind()?;
             return Err(error);
@@ -203,7 +218,7 @@ impl Writer {
 
     /// Makes sure that the current file takes the group and an end mark after it.
     fn make_room(&mut self, group: &Group) -> io::Result<()> {
-        let wanted = (group.bytes + size_of_val(&END_MARK)) as u64;
+        let wanted = (group.bytes + END_BYTES) as u64;
         if self
             .current
             .as_ref()
@@ -211,8 +226,13 @@ impl Writer {
         {
             return Ok(());
         }
-        let least = wanted + segment::header().len() as u64;
-        let mut size = self.cfg.file_bytes.max(least);
+        let least = wanted + HEADER_BYTES as u64;
+        // The first one is waited for.
+        let usual = match self.current {
+            None => self.cfg.file_bytes.min(FIRST_FILE_BYTES),
+            Some(_) => self.cfg.file_bytes,
+        };
+        let mut size = usual.max(least);
         let file = self.next_file(size).or_else(|error| {
             // Moves cannot wait for others to make space: they are what others wait for.
             let full = error.kind() == io::ErrorKind::StorageFull && group.is_moves();
@@ -220,7 +240,8 @@ impl Writer {
             (self.prepare)(&self.prepared_path(), size)
         })?;
         if let Some(old) = &self.current {
-            old.file.write_all_at(&END_MARK.to_be_bytes(), old.used)?;
+            old.file
+                .write_all_at(&segment::end_mark(old.salt), old.used)?;
             old.file.sync_data().map_err(io::Error::other)?;
         }
         self.current = None;
@@ -234,12 +255,16 @@ impl Writer {
     fn begin_file(&mut self, file: File, size: u64, group: &Group) -> io::Result<()> {
         let first = group.records.first().map_or(0, |(n, _)| *n);
         let path = self.cfg.dir.join(format!("{first:020}.wal"));
+        let salt = Salt::new(self.cfg.nonce, first);
+        file.write_all_at(&segment::header(salt), 0)?;
+        file.sync_data()?;
         fs::rename(self.prepared_path(), &path)?;
         segment::sync_dir(&self.cfg.dir)?;
         self.files.begin(path);
         self.current = Some(Current {
             file,
-            used: segment::header().len() as u64,
+            salt,
+            used: HEADER_BYTES as u64,
             size,
         });
         Ok(())
@@ -247,6 +272,10 @@ impl Writer {
 
     fn prepared_path(&self) -> PathBuf {
         self.cfg.dir.join("next.tmp")
+    }
+
+    fn spare_path(&self) -> PathBuf {
+        self.cfg.dir.join(SPARE)
     }
 
     fn next_file(&mut self, size: u64) -> io::Result<File> {
@@ -263,8 +292,13 @@ impl Writer {
             self.cfg.file_bytes,
             self.prepare.clone(),
         );
+        let spare = self.spare_path();
         let thread = std::thread::Builder::new().name("wal-ahead".into());
-        self.next = thread.spawn(move || prepare(&path, bytes)).ok();
+        let make = move || match fs::rename(&spare, &path) {
+            Ok(()) => segment::reopen(&path),
+            Err(_) => prepare(&path, bytes),
+        };
+        self.next = thread.spawn(make).ok();
     }
 }
 
@@ -292,9 +326,9 @@ impl Group {
 
     pub fn push(&mut self, number: u64, record: WalRecord) {
         let into = u32::try_from(self.bytes).unwrap_or(u32::MAX);
-        let (head, payload) = record::encode(number, into, &record);
-        self.bytes += head.len() + payload.len();
-        self.encoded.push((head, payload));
+        let encoded = record::encode(number, into, &record);
+        self.bytes += encoded.len();
+        self.encoded.push(encoded);
         self.records.push((number, record));
     }
 }
