@@ -24,6 +24,7 @@ use super::{
     segment::{self, END_BYTES, HEADER_BYTES, Salt},
     writer::Group,
 };
+use crate::mutant;
 
 /// What became of one write and its sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
