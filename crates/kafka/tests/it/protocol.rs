@@ -63,7 +63,8 @@ async fn api_versions_tells_what_is_served_and_nothing_else() {
         };
         assert_eq!(range(ApiKey::Produce), Some((0, 13)));
         assert_eq!(range(ApiKey::Fetch), Some((4, 18)));
-        assert_eq!(range(ApiKey::JoinGroup), None);
+        assert_eq!(range(ApiKey::JoinGroup), Some((0, 9)));
+        assert_eq!(range(ApiKey::ShareFetch), None);
         assert_eq!(answer.supported_features.is_empty(), version < 3);
         for api in &answer.api_keys {
             let key = ApiKey::try_from(api.api_key).unwrap();

@@ -56,6 +56,16 @@ pub(super) struct Group {
     pub bytes: usize,
 }
 
+/// A file that is being made ahead must not come into the way of whoever opens the folder next.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(ahead) = self.next.take() {
+            // It failed or not: the file has a name that recovery does not read.
+            let _ = ahead.join();
+        }
+    }
+}
+
 impl Writer {
     pub fn new(cfg: WalConfig, files: Files, report: Report, prepare: Prepare) -> Writer {
         let holds = files.oldest_object();
