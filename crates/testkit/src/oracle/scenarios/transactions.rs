@@ -4,8 +4,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest,
-    DescribeTransactionsRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
-    ListTransactionsRequest, ProduceRequest, TransactionalId, WriteTxnMarkersRequest,
+    DescribeTransactionsRequest, EndTxnRequest, FindCoordinatorRequest, GroupId,
+    InitProducerIdRequest, ListTransactionsRequest, ProduceRequest, TransactionalId,
+    WriteTxnMarkersRequest,
     add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction},
     describe_producers_request::TopicRequest,
     write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic},
@@ -52,6 +53,9 @@ const NOBODY: Producer = (-1, -1);
 
 /// Begins a session, however long that takes here: Kafka loads its coordinator, and aborts what was left open.
 pub(super) async fn begin(peer: &mut Peer, id: &TransactionalId) -> Result<Producer> {
+    // A new Kafka makes its topic of transactions when somebody looks for a coordinator.
+    let find = FindCoordinatorRequest::default().with_key(id.0.clone());
+    peer.quietly(2, &find.with_key_type(1)).await?;
     for _ in 0..200 {
         let answer = peer.quietly(4, &init(id, NOBODY)).await?;
         match answer.error_code {
