@@ -143,11 +143,10 @@ fn open_topic(
 
 /// Without a transactional id nobody may write into a transaction.
 fn refuse_transaction(request: &ProduceRequest) -> Option<Refused> {
-    const ATTRIBUTES_LOW: usize = 22;
     const TRANSACTIONAL: u8 = 1 << 4;
     let mut partitions = request.topics.iter().flat_map(|t| &t.partitions);
     let transactional = partitions.any(|p| {
-        let attributes = p.records.as_ref().and_then(|r| r.get(ATTRIBUTES_LOW));
+        let attributes = p.records.as_ref().and_then(attributes_low);
         attributes.is_some_and(|b| b & TRANSACTIONAL != 0)
     });
     (transactional && request.transactional_id.is_none()).then(|| {
@@ -156,12 +155,16 @@ fn refuse_transaction(request: &ProduceRequest) -> Option<Refused> {
     })
 }
 
+/// The lower byte of the attributes of a v2 batch; other formats have something else there.
+fn attributes_low(records: &Bytes) -> Option<u8> {
+    const MAGIC: usize = 16;
+    const ATTRIBUTES_LOW: usize = 22;
+    (*records.get(MAGIC)? == 2).then_some(*records.get(ATTRIBUTES_LOW)?)
+}
+
 /// Clients that speak old versions cannot read zstd.
 fn refuse_codec(records: &Bytes, version: i16) -> Option<Refused> {
-    const ATTRIBUTES_LOW: usize = 22;
-    let is_zstd = records
-        .get(ATTRIBUTES_LOW)
-        .is_some_and(|b| b & 7 == Codec::Zstd.id());
+    let is_zstd = attributes_low(records).is_some_and(|b| b & 7 == Codec::Zstd.id());
     (is_zstd && version < ZSTD_SINCE).then(|| {
         let text = format!(
             "Produce requests with version {version} are not allowed to use ZStandard compression"

@@ -189,6 +189,22 @@ async fn plain_batches_are_stored_in_the_codec_of_the_segments() {
     }
 }
 
+/// Where a v2 batch has its attributes, an old message has a part of its timestamp: zstd and a transaction by chance.
+#[tokio::test]
+async fn old_messages_are_told_apart_before_their_attributes_are_read() {
+    let world = World::start().await;
+    world.topic("t", 1, &[]).await;
+    let client = world.connect().await;
+    let mut message = vec![0; 80];
+    message[8..12].copy_from_slice(&68_i32.to_be_bytes());
+    message[16] = 1;
+    message[22] = 0x14;
+    let mut request = produce("t", -1, &[(0, &batch(&["v"]))]);
+    request.topic_data[0].partition_data[0].records = Some(message.into());
+    let answer = client.call(&request, 3).await.unwrap();
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 43);
+}
+
 #[tokio::test]
 async fn bad_batches_are_refused_with_the_code_that_kafka_gives() {
     let world = World::start().await;
