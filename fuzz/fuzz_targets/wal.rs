@@ -13,8 +13,10 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     folder.expect("a temporary folder")
 });
 
-/// Magic and version.
-const HEADER_BYTES: usize = 8;
+/// Magic, version and salt.
+const HEADER_BYTES: usize = 16;
+/// Length, CRC and tag.
+const FRAME_BYTES: usize = 12;
 
 fuzz_target!(|data: &[u8]| {
     read(data);
@@ -29,18 +31,24 @@ fn read(file: &[u8]) {
     assert_eq!(lines.len(), records.len() + 1, "a line for the file and for each record");
 }
 
-/// The fuzzer would hardly ever find them.
+/// The fuzzer would hardly ever find them, nor the tags, which repeat the upper half of the salt.
 fn with_right_crcs(data: &[u8]) -> Vec<u8> {
     let mut file = data.to_vec();
+    let Some(salt) = file.get(8..HEADER_BYTES).map(<[u8]>::to_vec) else {
+        return file;
+    };
+    let mask = crc32c::crc32c(&salt);
     let mut at = HEADER_BYTES;
     while let Some(length) = file.get(at..at + 4) {
         let length = u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
-        let Some(body) = file.get(at + 8..(at + 8).saturating_add(length)) else {
+        let start = at + FRAME_BYTES;
+        let Some(body) = file.get(start..start.saturating_add(length)) else {
             break;
         };
-        let crc = crc32c::crc32c(body);
+        let crc = crc32c::crc32c(body) ^ mask;
         file[at + 4..at + 8].copy_from_slice(&crc.to_be_bytes());
-        at += 8 + length;
+        file[at + 8..start].copy_from_slice(&salt[..4]);
+        at = start + length;
     }
     file
 }
