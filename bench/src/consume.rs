@@ -1,7 +1,7 @@
 //! Consumers: one thread a connection, one fetch in flight, batches found by their headers alone.
 use std::{
     io::{BufReader, Write},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread,
     time::Instant,
 };
@@ -139,7 +139,7 @@ impl ConsumeLoad {
         let mut any = false;
         for fetched in wire::fetched(answer)? {
             if fetched.error != 0 {
-                run.errors.fetch_add(1, Ordering::Relaxed);
+                run.refused(fetched.error);
                 continue;
             }
             let Some((partition, offset)) = at.iter_mut().find(|(p, _)| *p == fetched.partition)

@@ -1,5 +1,6 @@
 //! What a run is measured with: phases, histograms, and what the generator itself costs.
 use std::{
+    collections::BTreeMap,
     fs,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -35,7 +36,8 @@ pub struct Run {
     pub records: AtomicU64,
     /// Counted from the first byte on, warm-up included.
     pub bytes_ever: AtomicU64,
-    pub errors: AtomicU64,
+    /// Error codes of answers, and how often each came.
+    errors: Mutex<BTreeMap<i16, u64>>,
     /// There is nothing left to measure: all was read, or something went wrong.
     done: AtomicBool,
     /// All that was sent is answered.
@@ -51,7 +53,7 @@ impl Default for Run {
             bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             bytes_ever: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
+            errors: Mutex::default(),
             done: AtomicBool::new(false),
             answered: AtomicBool::new(false),
         }
@@ -90,6 +92,14 @@ impl Run {
             Some((from, to)) => intended >= from && to.is_none_or(|to| intended < to),
             None => false,
         }
+    }
+
+    pub fn refused(&self, code: i16) {
+        *self.errors.lock().entry(code).or_default() += 1;
+    }
+
+    pub fn errors(&self) -> BTreeMap<i16, u64> {
+        self.errors.lock().clone()
     }
 
     pub fn blame(&self, why: String) {

@@ -31,8 +31,8 @@ const HELP: &str = "\
 usage: bench [--quick] [--only SERVER]... [--workload NAME] [--disk DIR] [--out DIR] [--at HOST:PORT [--pid PID]]
 
     --quick         all of it in about five minutes, with shorter and fewer runs
-    --only SERVER   only servers whose name contains this: folder, S3, distant, Kafka, fsync
-    --workload NAME only load workloads whose name contains this
+    --only SERVER   only servers whose name contains this: folder, S3, distant, scale, Kafka, fsync
+    --workload NAME only workloads whose name contains this, as in the report; also idle, crowd, grow, overload
     --disk DIR      a folder on the disk that is measured (default: the folder for temporary files)
     --out DIR       where benchmarks.md, its plots and results.json are written (default: nowhere)
     --at HOST:PORT  measures the Kafka server that listens there, and no other; --pid names its process";

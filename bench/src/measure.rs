@@ -1,8 +1,9 @@
 //! One measured run: a load in threads of its own, readings of the server around its measured part.
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use serde::Serialize;
-use sh_client::{Admin, NewTopic};
+use sh_client::{Admin, NewTopic, OffsetSpec};
 use tokio::time::sleep;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// How long a run warms up, how long it is measured, and how much it may write.
+/// How long a run warms up, how long it is measured, and how much each of both may write.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub warm: Duration,
@@ -71,7 +72,8 @@ pub struct Measured {
     pub rows_per_gib: Option<f64>,
     /// Bytes of one gathered write of the WAL.
     pub wal_write_bytes: Option<f64>,
-    pub errors: u64,
+    /// Error codes of answers, and how often each came.
+    pub errors: BTreeMap<i16, u64>,
     pub generator_cores: f64,
     /// Empty, or what of the numbers is the generator's.
     pub generator_says: String,
@@ -94,7 +96,8 @@ pub fn throughput(topic: &str, acks: i16, partitions: i32, record_bytes: usize) 
         records_per_batch: (batch_bytes / (record_bytes + 10)).max(1),
         batches_per_request,
         connections: 4,
-        pace: Pace::Closed(if acks == 1 { 8 } else { 64 }),
+        // acks=all waits for a PUT: as much must be under way as the store takes at once, and a window that fills meanwhile.
+        pace: Pace::Closed(if acks == 1 { 16 } else { 160 }),
     }
 }
 
@@ -127,6 +130,32 @@ pub async fn make_topic(server: &Server, base: &str, partitions: i32) -> Result<
     )
 }
 
+/// A topic that takes what a load writes. **Apache Kafka tells of a topic's partitions before it has made their logs**, and
+/// refuses what comes before (UNKNOWN_TOPIC_OR_PARTITION): with 1,000 partitions for seconds.
+async fn make_writable(server: &Server, base: &str, partitions: i32) -> Result<String> {
+    let name = make_topic(server, base, partitions).await?;
+    let admin = Admin::new(server.client().await?);
+    let begun = Instant::now();
+    for partition in 0..partitions {
+        while let Err(why) = admin
+            .list_offset(&name, partition, OffsetSpec::Latest)
+            .await
+        {
+            if begun.elapsed() > WRITABLE_MAX {
+                let server = &server.name;
+                return Err(why).with_context(|| {
+                    format!("partition {partition} of {name} on {server} takes no records")
+                });
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(name)
+}
+
+/// How long a server may take to make the partitions of a topic.
+const WRITABLE_MAX: Duration = Duration::from_secs(120);
+
 /// Waits for the threads of a load without holding a thread of the runtime.
 async fn joined<T: Send + Sync + 'static>(thread: thread::JoinHandle<Result<T>>) -> Result<T> {
     tokio::task::spawn_blocking(move || thread.join())
@@ -136,21 +165,21 @@ async fn joined<T: Send + Sync + 'static>(thread: thread::JoinHandle<Result<T>>)
 
 /// The measured part of a run: warm-up, readings, time, readings.
 async fn observe(server: &Server, run: &Run, timing: Timing) -> Result<(Sample, Sample, Duration)> {
-    let patiently = async |most: Duration| {
+    let patiently = async |most: Duration, bytes: &AtomicU64| {
         let begun = Instant::now();
         while begun.elapsed() < most
-            && run.bytes_ever.load(Ordering::Relaxed) < timing.bytes_max
+            && bytes.load(Ordering::Relaxed) < timing.bytes_max
             && !run.is_finished()
         {
             sleep(Duration::from_millis(20).min(most)).await;
         }
     };
-    patiently(timing.warm).await;
+    patiently(timing.warm, &run.bytes_ever).await;
     server.forget_peak();
     let before = server.sample().await?;
     run.measure();
     let begun = Instant::now();
-    patiently(timing.run).await;
+    patiently(timing.run, &run.bytes).await;
     let wall = begun.elapsed();
     let after = server.sample().await?;
     run.end();
@@ -165,7 +194,7 @@ pub async fn produce(
     end_to_end: bool,
 ) -> Result<Measured> {
     let mut load = load.clone();
-    load.topic = make_topic(server, &load.topic, load.partitions).await?;
+    load.topic = make_writable(server, &load.topic, load.partitions).await?;
     let run = Arc::new(Run::default());
     let departures: Option<Arc<Departures>> =
         end_to_end.then(|| Arc::new((0..load.partitions).map(|_| Mutex::default()).collect()));
@@ -218,7 +247,7 @@ fn note_producers(measured: &mut Measured, produced: &Produced) {
 /// Writes about `bytes` and returns the topic and the end offset of each partition.
 pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(String, Vec<i64>)> {
     let mut load = load.clone();
-    load.topic = make_topic(server, &load.topic, load.partitions).await?;
+    load.topic = make_writable(server, &load.topic, load.partitions).await?;
     let run = Arc::new(Run::default());
     let timing = Timing {
         warm: Duration::from_secs(120),
@@ -238,7 +267,7 @@ pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(St
     let mut ends = Vec::new();
     for partition in 0..load.partitions {
         let latest = admin
-            .list_offset(&load.topic, partition, sh_client::OffsetSpec::Latest)
+            .list_offset(&load.topic, partition, OffsetSpec::Latest)
             .await?;
         ends.push(latest.context("a partition without an end")?.0);
     }
@@ -319,7 +348,7 @@ fn summary(
         wal_write_bytes: grown("streamhouse_wal_bytes_total", "")
             .zip(syncs)
             .map(|(bytes, syncs)| bytes / syncs),
-        errors: run.errors.load(Ordering::Relaxed),
+        errors: run.errors(),
         generator_cores: generator.cpu.as_secs_f64() / seconds,
         generator_says: generator.verdict(),
         ..Measured::default()

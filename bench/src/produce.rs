@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     io::{BufReader, Write},
     net::TcpStream,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -173,7 +173,7 @@ impl Worker {
     fn answered(&mut self, intended: Instant, answer: &[u8]) -> Result<()> {
         let error = wire::produced(answer)?;
         if error != 0 {
-            self.run.errors.fetch_add(1, Ordering::Relaxed);
+            self.run.refused(error);
             return Ok(());
         }
         self.answered += 1;

@@ -90,11 +90,8 @@ fn short(value: f64) -> String {
 impl Row {
     fn cells(&self) -> [String; 14] {
         let m = &self.measured;
-        let errors = if m.errors > 0 {
-            format!(", {} errors", m.errors)
-        } else {
-            String::new()
-        };
+        let error = |(code, count): (&i16, &u64)| format!(", {count} answers with error {code}");
+        let errors: String = m.errors.iter().map(error).collect();
         let says = if m.generator_says.is_empty() {
             String::new()
         } else {

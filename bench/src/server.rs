@@ -4,7 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -142,13 +142,15 @@ impl Server {
         Ok(Client::connect(&self.address, Options::default()).await?)
     }
 
-    /// Stops our server and starts it again on the same data, with cold caches.
-    pub async fn restart(&mut self) -> Result<()> {
+    /// Stops our server and starts it again on the same data, with cold caches; says how long it took to be ready.
+    pub async fn restart(&mut self) -> Result<Duration> {
         let Process::Ours(agent) = &mut self.process else {
             bail!("{} is not ours to restart", self.name);
         };
         agent.drain().await?;
-        agent.start().await
+        let begun = Instant::now();
+        agent.start().await?;
+        Ok(begun.elapsed())
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::*;
+use super::{scale::cost, *};
 
 pub(super) async fn local(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> {
     let start = async || -> Result<Server> {
@@ -23,68 +23,28 @@ pub(super) async fn local(stage: &Stage, plan: &Plan, report: &mut Report) -> Re
         stage,
         plan,
         report,
+        LOCAL,
         &format!("{} at 500/s", named(1, KIB, 1)),
     )
     .await?;
     moderate(&server, plan, report, 1).await?;
     writes(&server, plan, report, 1).await?;
-    wal_limit(stage, plan, report, &named(1, KIB, 16)).await?;
+    wal_limit(stage, plan, report, LOCAL, &named(1, KIB, 16)).await?;
     drop(server);
     let server = start().await?;
     writes(&server, plan, report, -1).await?;
     tail_reads(&server, plan, report).await?;
-    java_clients(stage, plan, report, &server, "acks=1").await?;
+    java_clients(stage, plan, report, &server).await?;
     drop(server);
     let server = start().await?;
     grow(&server, plan, report).await
 }
 
-/// The disk's own speed at the size that the WAL wrote at, right after it did.
-async fn wal_limit(stage: &Stage, plan: &Plan, report: &mut Report, workload: &str) -> Result<()> {
-    let Some(size) = report.find(LOCAL, workload).and_then(|m| m.wal_write_bytes) else {
-        return Ok(());
-    };
-    let (disk, time) = (stage.disk().to_owned(), plan.timing().run);
-    let limit = tokio::task::spawn_blocking(move || {
-        limits::write_and_sync(&disk, (size as usize).max(1), time)
-    });
-    let mut limit = limit.await??;
-    limit.what = format!("{} (as the WAL did for: {workload})", limit.what);
-    let limit = report.limit(limit);
-    let Some(measured) = report.find(LOCAL, workload).cloned() else {
-        return Ok(());
-    };
-    if let (Some(seen), Some(p50), Some(p99)) = (measured.produce_ms, limit.p50_ms, limit.p99_ms)
-        && workload.contains("/s")
-    {
-        let ratio = |a: f64, b: f64| format!("{a:.2} ms, {:.2} of {b:.2} ms", a / b);
-        report.bar(
-            "acks=1 p50 against write + fdatasync",
-            ratio(seen.p50, p50),
-            "at most 1.25",
-            seen.p50 <= 1.25 * p50,
-        );
-        report.bar(
-            "acks=1 p99 against its p99",
-            ratio(seen.p99, p99),
-            "at most 2",
-            seen.p99 <= 2.0 * p99,
-        );
-    } else {
-        let share = measured.mib_per_second / limit.mib_per_second;
-        let cpu = measured.cpu_seconds_per_gib.unwrap_or(f64::MAX);
-        report.bar(
-            format!("{workload} against write + fdatasync"),
-            format!("{:.0} %, {cpu:.2} core-seconds per GiB", share * 100.0),
-            "80 %, or under 1.0 core-second per GiB",
-            share >= 0.8 || cpu < 1.0,
-        );
-    }
-    Ok(())
-}
-
 /// Idle connections and many partitions: memory.
 async fn crowd(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
+    if !plan.includes("crowd") {
+        return Ok(());
+    }
     let (connections, topics) = if plan.quick { (1_000, 2) } else { (5_000, 10) };
     let empty = server.resident_bytes().context("no process")?;
     for _ in 0..topics {
@@ -115,6 +75,9 @@ async fn crowd(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> 
 
 /// What a produce request costs as more partitions, then more extents, exist.
 async fn grow(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
+    if !plan.includes("grow") {
+        return Ok(());
+    }
     let steps: &[u32] = if plan.quick {
         &[10, 1_000, 10_000]
     } else {
@@ -175,24 +138,4 @@ async fn write_extents(server: &Server, partitions: u32, requests: u32) -> Resul
     };
     let bytes = load.request_bytes()? * u64::from(requests);
     measure::fill(server, &load, bytes).await.map(drop)
-}
-
-/// (how many exist, median latency in ms, CPU microseconds of a request)
-async fn cost(server: &Server, exist: f64) -> Result<(f64, f64, f64)> {
-    let load = ProduceLoad {
-        records_per_batch: 10,
-        batches_per_request: 1,
-        connections: 1,
-        pace: Pace::Open(400.0),
-        ..throughput("cost", 1, 1, 100)
-    };
-    let timing = Timing {
-        warm: Duration::from_millis(500),
-        run: Duration::from_secs(3),
-        bytes_max: u64::MAX,
-    };
-    let m = measure::produce(server, &load, timing, false).await?;
-    let requests = m.records_per_second / load.request_records() as f64;
-    let cpu = m.server_cores.unwrap_or(0.0) / requests * 1e6;
-    Ok((exist, m.produce_ms.map_or(0.0, |q| q.p50), cpu))
 }

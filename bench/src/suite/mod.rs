@@ -1,6 +1,9 @@
 //! The workloads, server by server, and what their numbers are held against.
 mod cloud;
+mod judge;
+mod kafka;
 mod local;
+mod scale;
 
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub const LOCAL: &str = "streamhouse, folder";
 pub const CLOUD: &str = "streamhouse, S3";
 /// The same, MinIO as far away as S3.
 pub const FAR: &str = "streamhouse, distant S3";
+/// The same as [`CLOUD`], with many partitions.
+pub const SCALE: &str = "streamhouse, scale";
 pub const KAFKA: &str = "Apache Kafka";
 /// With `log.flush.interval.messages=1`.
 pub const KAFKA_FSYNC: &str = "Apache Kafka, fsync";
@@ -85,16 +90,17 @@ fn named(acks: i16, record_bytes: usize, partitions: i32) -> String {
 /// All that the plan wants, on servers of our own.
 pub async fn run(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> {
     machine_limits(stage, plan, report).await?;
-    for (name, section) in [LOCAL, CLOUD, FAR, KAFKA, KAFKA_FSYNC].map(|name| (name, name)) {
+    for name in [LOCAL, CLOUD, FAR, SCALE, KAFKA, KAFKA_FSYNC] {
         if !plan.wants(name) {
             continue;
         }
         println!("\n{name}");
-        let done = match section {
+        let done = match name {
             LOCAL => local::local(stage, plan, report).await,
             CLOUD => cloud::cloud(stage, plan, report).await,
             FAR => cloud::far(stage, plan, report).await,
-            _ => kafka(stage, plan, report, name).await,
+            SCALE => scale::scale(stage, plan, report).await,
+            _ => kafka::kafka(stage, plan, report, name).await,
         };
         // One server that fails must not cost the numbers of the others.
         if let Err(why) = done {
@@ -107,7 +113,7 @@ pub async fn run(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> 
         }
         stage.clear(&folder(name));
     }
-    judge(report);
+    judge::judge(report);
     Ok(())
 }
 
@@ -144,12 +150,74 @@ async fn machine_limits(stage: &Stage, plan: &Plan, report: &mut Report) -> Resu
 /// As fast as it goes, for each shape.
 async fn writes(server: &Server, plan: &Plan, report: &mut Report, acks: i16) -> Result<()> {
     for (record_bytes, partitions) in plan.shapes() {
-        let name = named(acks, record_bytes, partitions);
-        if plan.includes(&name) {
-            let load = throughput("busy", acks, partitions, record_bytes);
-            let measured = measure::produce(server, &load, plan.timing(), false).await?;
-            report.push(&server.name, &name, measured);
-        }
+        writes_of(server, plan, report, acks, record_bytes, partitions).await?;
+    }
+    Ok(())
+}
+
+async fn writes_of(
+    server: &Server,
+    plan: &Plan,
+    report: &mut Report,
+    acks: i16,
+    record_bytes: usize,
+    partitions: i32,
+) -> Result<()> {
+    let name = named(acks, record_bytes, partitions);
+    if plan.includes(&name) {
+        let load = throughput("busy", acks, partitions, record_bytes);
+        let measured = measure::produce(server, &load, plan.timing(), false).await?;
+        report.push(&server.name, &name, measured);
+    }
+    Ok(())
+}
+
+/// The disk's own speed at the size that the WAL wrote at, right after it did.
+async fn wal_limit(
+    stage: &Stage,
+    plan: &Plan,
+    report: &mut Report,
+    server: &str,
+    workload: &str,
+) -> Result<()> {
+    let Some(size) = report.find(server, workload).and_then(|m| m.wal_write_bytes) else {
+        return Ok(());
+    };
+    let (disk, time) = (stage.disk().to_owned(), plan.timing().run);
+    let limit = tokio::task::spawn_blocking(move || {
+        limits::write_and_sync(&disk, (size as usize).max(1), time)
+    });
+    let mut limit = limit.await??;
+    limit.what = format!("{} (as the WAL did for: {server}, {workload})", limit.what);
+    let limit = report.limit(limit);
+    let Some(measured) = report.find(server, workload).cloned() else {
+        return Ok(());
+    };
+    if let (Some(seen), Some(p50), Some(p99)) = (measured.produce_ms, limit.p50_ms, limit.p99_ms)
+        && workload.contains("/s")
+    {
+        let ratio = |a: f64, b: f64| format!("{a:.2} ms, {:.2} of {b:.2} ms", a / b);
+        report.bar(
+            "acks=1 p50 against write + fdatasync",
+            ratio(seen.p50, p50),
+            "at most 1.25",
+            seen.p50 <= 1.25 * p50,
+        );
+        report.bar(
+            "acks=1 p99 against its p99",
+            ratio(seen.p99, p99),
+            "at most 2",
+            seen.p99 <= 2.0 * p99,
+        );
+    } else {
+        let share = measured.mib_per_second / limit.mib_per_second;
+        let cpu = measured.cpu_seconds_per_gib.unwrap_or(f64::MAX);
+        report.bar(
+            format!("{server}: {workload} against write + fdatasync"),
+            format!("{:.0} %, {cpu:.2} core-seconds per GiB", share * 100.0),
+            "80 %, or under 1.0 core-second per GiB",
+            share >= 0.8 || cpu < 1.0,
+        );
     }
     Ok(())
 }
@@ -199,7 +267,7 @@ async fn tail_reads(server: &Server, plan: &Plan, report: &mut Report) -> Result
         return Ok(());
     }
     let load = throughput("tail", -1, 16, KIB);
-    let filled = measure::fill(server, &load, 96 << 20).await?;
+    let filled = measure::fill(server, &load, TAIL_BYTES).await?;
     let timing = Timing {
         bytes_max: u64::MAX,
         ..plan.timing()
@@ -209,15 +277,22 @@ async fn tail_reads(server: &Server, plan: &Plan, report: &mut Report) -> Result
     Ok(())
 }
 
+const JAVA_PRODUCER: &str = "Java producer, acks=1, 1000 B x 16";
+const JAVA_CONSUMER: &str = "Java consumer, 1000 B x 16";
 const TAIL: &str = "tail reads from memory";
+/// What was written within the last second of a busy server: it is in the memory of any.
+const TAIL_BYTES: u64 = 16 << 20;
 const CATCH_UP: &str = "catch-up reads, cold";
 const LONE: &str = "lone acks=all records";
 
 /// Nobody asks for anything.
 async fn idle(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
-    sleep(Duration::from_secs(if plan.quick { 3 } else { 10 })).await;
+    if !plan.includes("idle") {
+        return Ok(());
+    }
+    sleep(Duration::from_secs(if plan.quick { 3 } else { 5 })).await;
     let (before, begun) = (server.sample().await?, Instant::now());
-    sleep(Duration::from_secs(if plan.quick { 10 } else { 30 })).await;
+    sleep(Duration::from_secs(if plan.quick { 10 } else { 20 })).await;
     let after = server.sample().await?;
     let Some((a, b)) = before.cpu.zip(after.cpu) else {
         return Ok(());
@@ -240,64 +315,31 @@ async fn idle(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Topics of workloads that are over leave the disk at once.
-const FREES_THE_DISK: &str = "log.segment.delete.delay.ms=100";
-
-async fn kafka(stage: &Stage, plan: &Plan, report: &mut Report, name: &str) -> Result<()> {
-    let settings = match name {
-        KAFKA => FREES_THE_DISK.to_owned(),
-        _ => format!("{FREES_THE_DISK}\nlog.flush.interval.messages=1"),
-    };
-    let mut server = stage.kafka(&folder(name), &settings).await?;
-    server.name = name.into();
-    // Its compiler needs to see the work before it is good at it.
-    let warm = Timing {
-        warm: Duration::from_secs(if plan.quick { 8 } else { 15 }),
-        run: Duration::from_millis(1),
-        bytes_max: u64::MAX,
-    };
-    for shape in [(100, 16), (KIB, 16)] {
-        measure::produce(
-            &server,
-            &throughput("warm", 1, shape.1, shape.0),
-            warm,
-            false,
-        )
-        .await?;
-    }
-    writes(&server, plan, report, 1).await?;
-    steady(&server, plan, report, 1, 500.0).await?;
-    moderate(&server, plan, report, 1).await?;
-    if name == KAFKA {
-        tail_reads(&server, plan, report).await?;
-        tail_reads(&server, plan, report).await?;
-        idle(&server, plan, report).await?;
-    }
-    java_clients(stage, plan, report, &server, "acks=1").await
-}
-
 /// Default Java producers, and a consumer of what they wrote.
 async fn java_clients(
     stage: &Stage,
     plan: &Plan,
     report: &mut Report,
     server: &Server,
-    acks: &str,
 ) -> Result<()> {
-    let records = if plan.quick { 300_000 } else { 1_000_000 };
+    if !plan.includes(JAVA_PRODUCER) {
+        return Ok(());
+    }
+    // A rate is a rate: who is slow need not write as much.
+    let records = match (plan.quick, server.name.as_str()) {
+        (_, KAFKA_FSYNC) => 100_000,
+        (true, _) => 300_000,
+        (false, _) => 1_000_000,
+    };
     let topic = measure::make_topic(server, "java", 16).await?;
-    let (jars, address, settings) = (
-        stage.jars().to_owned(),
-        server.address.clone(),
-        acks.to_owned(),
-    );
+    let (jars, address) = (stage.jars().to_owned(), server.address.clone());
     let written = topic.clone();
     let producer = tokio::task::spawn_blocking(move || {
-        java::producer(&jars, &address, &written, records, &[&settings])
+        java::producer(&jars, &address, &written, records, &["acks=1"])
     });
     report.push(
         &server.name,
-        &format!("Java producer, {acks}, 1000 B x 16"),
+        JAVA_PRODUCER,
         only_rate(producer.await??),
     );
     let (jars, address) = (stage.jars().to_owned(), server.address.clone());
@@ -305,7 +347,7 @@ async fn java_clients(
         tokio::task::spawn_blocking(move || java::consumer(&jars, &address, &topic, 16, records));
     report.push(
         &server.name,
-        "Java consumer, 1000 B x 16",
+        JAVA_CONSUMER,
         only_rate(consumer.await??),
     );
     Ok(())
@@ -316,90 +358,5 @@ fn only_rate(mib_per_second: f64) -> Measured {
         mib_per_second,
         records_per_second: mib_per_second * MIB / 1000.0,
         ..Measured::default()
-    }
-}
-
-/// What our numbers are held against Kafka's, of the same run.
-fn judge(report: &mut Report) {
-    let busy = named(1, KIB, 16);
-    let (ours, kafka, fsync) = (
-        report.find(LOCAL, &busy).cloned(),
-        report.find(KAFKA, &busy).cloned(),
-        report.find(KAFKA_FSYNC, &busy).cloned(),
-    );
-    if let (Some(ours), Some(kafka)) = (&ours, &kafka) {
-        let cpu = (ours.cpu_seconds_per_gib, kafka.cpu_seconds_per_gib);
-        if let (Some(a), Some(b)) = cpu {
-            report.bar(
-                "CPU per GiB written against Kafka's, acks=1",
-                format!("{a:.2} against {b:.2} core-seconds"),
-                "at most a third",
-                a <= b / 3.0,
-            );
-        }
-        if let (Some(a), Some(b)) = (ours.peak_mib, kafka.peak_mib) {
-            report.bar(
-                "memory against Kafka's",
-                format!("{a:.0} against {b:.0} MiB"),
-                "at most a quarter",
-                a <= b / 4.0,
-            );
-        }
-    }
-    if let (Some(a), Some(b)) = (
-        report
-            .find(CLOUD, &named(-1, KIB, 16))
-            .and_then(|m| m.cpu_seconds_per_gib),
-        kafka.as_ref().and_then(|m| m.cpu_seconds_per_gib),
-    ) {
-        report.bar(
-            "CPU per GiB written to S3, acks=all, against Kafka's",
-            format!("{a:.2} against {b:.2} core-seconds"),
-            "at most a third",
-            a <= b / 3.0,
-        );
-    }
-    if let (Some(a), Some(b)) = (&ours, &fsync) {
-        let times = a.mib_per_second / b.mib_per_second;
-        report.bar(
-            "throughput against Kafka that fsyncs, acks=1",
-            format!("{times:.1} times"),
-            "3 times",
-            times >= 3.0,
-        );
-    }
-    let tail = report.find(LOCAL, TAIL).and_then(|m| m.cpu_seconds_per_gib);
-    if let Some(cost) = tail {
-        report.bar(
-            "tail reads from memory",
-            format!("{:.2} GiB per core-second", 1.0 / cost),
-            "above 1",
-            cost < 1.0,
-        );
-    }
-    if let (Some(a), Some(b)) = (
-        tail,
-        report.find(KAFKA, TAIL).and_then(|m| m.cpu_seconds_per_gib),
-    ) {
-        report.bar(
-            "CPU per GiB read against Kafka's",
-            format!("{a:.2} against {b:.2} core-seconds"),
-            "at most Kafka's",
-            a <= b,
-        );
-    }
-    for workload in [
-        "Java producer, acks=1, 1000 B x 16",
-        "Java consumer, 1000 B x 16",
-    ] {
-        let rate = |server| report.find(server, workload).map(|m| m.mib_per_second);
-        if let (Some(a), Some(b)) = (rate(LOCAL), rate(KAFKA)) {
-            report.bar(
-                format!("{workload} against Kafka without fsync"),
-                format!("{a:.1} against {b:.1} MiB/s"),
-                "at least Kafka's",
-                a >= b,
-            );
-        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     object::BuiltObject,
     replay::{self, ReplayAge, ReplayError},
     row::Head,
-    wal::{Journal, Outcome, Recovered, Report, Wal, WalConfig, WalError},
+    wal::{Journal, Order, Outcome, Recovered, Report, Wal, WalConfig, WalError},
 };
 
 #[derive(Clone, Debug)]
@@ -119,10 +119,8 @@ impl Log {
         if again + replay.finished.len() > 0 {
             tracing::info!(stored = replay.finished.len(), again, "replayed the WAL");
         }
-        replay
-            .finished
-            .iter()
-            .for_each(|number| wal.finish(*number));
+        let finished = replay.finished.iter();
+        wal.submit(finished.map(|number| Order::Finish(*number)).collect());
         let hands = Hands {
             env: parts.env,
             bucket: parts.bucket,

@@ -34,6 +34,9 @@ pub struct ReadConfig {
     /// Bytes of objects kept in memory. Three quarters hold the tail (own windows, and what others just wrote): at 50 MiB/s,
     /// the default keeps about four seconds. One quarter serves readers that catch up. More memory, fewer GETs.
     pub cache_bytes: usize,
+    /// Whether one GET of an object is better than some of its parts, for readers that catch up. Not so in a folder, where a
+    /// request costs nothing.
+    pub whole_objects: bool,
     /// Extents kept in memory, of all partitions together, at about 150 bytes each. Fewer means more scans of the store.
     pub index_extents: usize,
     /// How often the feed is polled while nobody waits. It bounds how long news of another agent can take.
@@ -47,6 +50,7 @@ impl Default for ReadConfig {
     fn default() -> Self {
         ReadConfig {
             cache_bytes: 256 * 1024 * 1024,
+            whole_objects: true,
             index_extents: 400_000,
             poll_idle: Duration::from_secs(1),
             poll_waiting: Duration::from_millis(40),
@@ -139,7 +143,12 @@ impl Reader {
     ) -> Reader {
         let peers: Arc<OnceLock<Peers>> = Arc::default();
         let inner = Inner {
-            cache: ObjectCache::new(bucket, peers.clone(), config.cache_bytes),
+            cache: ObjectCache::new(
+                bucket,
+                peers.clone(),
+                config.cache_bytes,
+                config.whole_objects,
+            ),
             index: Index::new(store.clone(), config.index_extents),
             hints: Mutex::default(),
             fetches_ahead: Arc::new(Semaphore::new(FETCHES_AHEAD)),

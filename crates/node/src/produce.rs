@@ -1,5 +1,5 @@
 //! Writing: batches from any door are checked once, stored as they came, and appended in the order of the calls.
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sh_base::{
@@ -176,6 +176,8 @@ impl Node {
             ack,
             charge,
             transaction: self.writable(caller, transaction),
+            bytes: Cell::new(0),
+            records: Cell::new(0),
         };
         let append_topic = |(asked, topic): (ProduceTopic, Found)| {
             let topic = topic.and_then(|topic| {
@@ -189,7 +191,9 @@ impl Node {
             };
             asked.partitions.into_iter().map(append).collect()
         };
-        asked.into_iter().zip(topics).map(append_topic).collect()
+        let begun = asked.into_iter().zip(topics).map(append_topic).collect();
+        with.report();
+        begun
     }
 
     /// The transaction, if the caller may write with its transactional id.
@@ -228,7 +232,7 @@ impl Node {
             Ok(transaction) => transaction,
             Err(failure) => return Begun::refused(Some(tp), failure),
         };
-        meter(&batch);
+        with.meter(&batch);
         let transactional = transaction.is_some();
         let ticket = self.log().append(Append {
             partition: tp,
@@ -284,9 +288,23 @@ struct With {
     ack: Ack,
     charge: Arc<Charge>,
     transaction: Result<Option<Transactional>, Failure>,
+    /// What was admitted; told once a request, as finding a counter costs as much as the rest of a small batch.
+    bytes: Cell<u64>,
+    records: Cell<u64>,
 }
 
 impl With {
+    fn meter(&self, batch: &Batch) {
+        let header = batch.header();
+        self.bytes.set(self.bytes.get() + u64::from(header.size));
+        self.records.set(self.records.get() + header.count as u64);
+    }
+
+    fn report(&self) {
+        metrics::counter!("streamhouse_produce_bytes_total").increment(self.bytes.get());
+        metrics::counter!("streamhouse_produce_records_total").increment(self.records.get());
+    }
+
     /// The transaction of a batch: that of its request, if it is a transactional one.
     fn transaction_of(&self, batch: &Batch) -> Result<Option<Transactional>, Failure> {
         if !batch.header().is_transactional() {
@@ -300,11 +318,6 @@ impl With {
             }
         }
     }
-}
-
-fn meter(batch: &Batch) {
-    metrics::counter!("streamhouse_produce_bytes_total").increment(batch.header().size.into());
-    metrics::counter!("streamhouse_produce_records_total").increment(batch.header().count as u64);
 }
 
 impl Node {

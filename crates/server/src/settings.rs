@@ -47,7 +47,7 @@ pub struct Given {
     /// What requests may hold in memory until they are committed; past it connections are not read [default: 256 MiB]
     #[arg(long, env = "STREAMHOUSE_MEMORY_BYTES", value_name = "BYTES")]
     pub memory_bytes: Option<usize>,
-    /// Memory for object bytes that were written or read lately [default: 256 MiB]
+    /// Memory for object bytes that were written or read lately [default: 256 MiB on S3, 32 MiB in a folder, which the system keeps in memory itself]
     #[arg(long, env = "STREAMHOUSE_CACHE_BYTES", value_name = "BYTES")]
     pub cache_bytes: Option<usize>,
     /// What answers to consumers may hold in memory until they are sent; where it is short, an answer has fewer records [default: 256 MiB]
@@ -268,17 +268,16 @@ impl Given {
         let metadata = self
             .metadata
             .unwrap_or_else(|| format!("sqlite://{}", data.join("meta.db").display()));
+        let remote = is_remote(&bucket);
         let early_uploads = self
             .early_uploads
-            .unwrap_or(if bucket.starts_with("s3://") {
-                10.0
-            } else {
-                1000.0
-            });
+            .unwrap_or(if remote { 10.0 } else { 1000.0 });
         if !early_uploads.is_finite() || early_uploads <= 0.0 {
             return bad("early_uploads must be greater than 0");
         }
         const MIB: usize = 1024 * 1024;
+        // What lies in a folder is in the system's memory already: there it would only be kept twice.
+        let cache = if remote { 256 * MIB } else { 32 * MIB };
         let settings = Settings {
             kafka,
             kafka_advertised,
@@ -289,7 +288,7 @@ impl Given {
             zone: self.zone,
             log: self.log.unwrap_or_else(|| "info".into()),
             memory_bytes: self.memory_bytes.unwrap_or(256 * MIB),
-            cache_bytes: self.cache_bytes.unwrap_or(256 * MIB),
+            cache_bytes: self.cache_bytes.unwrap_or(cache),
             answer_bytes: self.answer_bytes.unwrap_or(256 * MIB),
             wal_bytes: self.wal_bytes.unwrap_or(1024 * MIB as u64),
             replay_old: self.replay_old.unwrap_or(false),
@@ -328,7 +327,17 @@ impl Given {
     }
 }
 
+/// Does a request to this bucket cost time and money?
+fn is_remote(bucket: &str) -> bool {
+    bucket.starts_with("s3://")
+}
+
 impl Settings {
+    /// Does a request to the bucket cost time and money? Not so in a folder.
+    pub fn bucket_is_remote(&self) -> bool {
+        is_remote(&self.bucket)
+    }
+
     fn check_relations(self) -> Result<Settings, BadSetting> {
         if self.window_bytes == 0 || self.memory_bytes < 2 * self.window_bytes {
             let (window, memory) = (self.window_bytes, self.memory_bytes);

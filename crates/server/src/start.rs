@@ -295,6 +295,7 @@ pub async fn begin(
     let (me, _) = agent::begin_life(&stores.boot, env, id, address, PATIENCE).await?;
     let read = ReadConfig {
         cache_bytes: settings.cache_bytes,
+        whole_objects: settings.bucket_is_remote(),
         ..ReadConfig::default()
     };
     let reader = Reader::new(

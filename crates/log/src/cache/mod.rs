@@ -10,10 +10,10 @@
 mod rope;
 mod segment;
 mod source;
+mod touched;
 mod window;
 
 use std::{
-    collections::{HashMap, VecDeque},
     ops::Range,
     sync::{Arc, OnceLock},
 };
@@ -32,15 +32,11 @@ use crate::{
 pub use rope::Rope;
 use segment::Segment;
 use source::{Asker, Source};
+use touched::Touched;
 use window::Window;
 
 /// What a lagging reader's GET asks for at most: large enough to pay for a round trip, small enough that many readers fit.
 pub const BLOCK_BYTES: u64 = 1024 * 1024;
-/// A third run of one object that is asked for makes it worth its whole.
-const RUNS_BEFORE_WHOLE: usize = 3;
-/// Objects whose asked runs are remembered.
-const TOUCHED_MAX: usize = 4096;
-
 /// Who asks: the budget is chosen by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Age {
@@ -56,7 +52,8 @@ pub struct ObjectCache {
     source: Source,
     tail: Segment<ObjectId, Held>,
     history: Segment<Block, Loan>,
-    touched: Mutex<Touched>,
+    /// `None` where parts cost no more than wholes.
+    touched: Option<Mutex<Touched>>,
 }
 
 #[derive(Clone)]
@@ -75,32 +72,20 @@ enum Block {
     },
 }
 
-/// Which runs of which objects were asked for lately.
-#[derive(Default)]
-struct Touched {
-    runs: HashMap<ObjectId, Runs>,
-    order: VecDeque<ObjectId>,
-}
-
-enum Runs {
-    /// The first bytes of some of them.
-    Asked(Vec<u64>),
-    /// The object does not fit into the budget: it is read by blocks only.
-    TooLarge,
-}
-
 impl ObjectCache {
     /// `bytes_max` in all: three quarters for the tail, one for history. `peers` are asked before the bucket, once there are any.
+    /// `wholes`: see [`ReadConfig::whole_objects`](crate::ReadConfig::whole_objects).
     pub fn new(
         bucket: Arc<dyn Bucket>,
         peers: Arc<OnceLock<Peers>>,
         bytes_max: usize,
+        wholes: bool,
     ) -> ObjectCache {
         ObjectCache {
             source: Source::new(bucket, peers),
             tail: Segment::new(bytes_max / 4 * 3),
             history: Segment::new(bytes_max / 4),
-            touched: Mutex::default(),
+            touched: wholes.then(Mutex::default),
         }
     }
 
@@ -209,11 +194,17 @@ impl ObjectCache {
             let loan = self.source.whole(object, age, asker).await?;
             let len = loan.bytes.len();
             if len > self.history.bytes_max() {
-                self.touched.lock().give_up(object);
+                self.give_up(object);
             }
             Ok((loan, len))
         };
         self.history.get_or_fetch(Block::Whole(object), fetch).await
+    }
+
+    fn give_up(&self, object: ObjectId) {
+        if let Some(touched) = &self.touched {
+            touched.lock().give_up(object);
+        }
     }
 
     fn wants_whole(&self, place: &Place) -> bool {
@@ -221,7 +212,8 @@ impl ObjectCache {
             return true;
         }
         let small = u64::from(place.len) < BLOCK_BYTES;
-        small && self.touched.lock().touch(place)
+        let touched = self.touched.as_ref().filter(|_| small);
+        touched.is_some_and(|touched| touched.lock().touch(place))
     }
 
     /// The blocks of the extent's own grid that hold the range, cut to it.
@@ -293,34 +285,5 @@ impl Held {
             Held::Own(window) => window.all(),
             Held::Fetched(loan) => Some((loan.start, vec![loan.bytes.clone()])),
         }
-    }
-}
-
-impl Touched {
-    fn give_up(&mut self, object: ObjectId) {
-        if let Some(runs) = self.runs.get_mut(&object) {
-            *runs = Runs::TooLarge;
-        }
-    }
-
-    /// Notes the run; says whether enough different ones of its object were asked for.
-    fn touch(&mut self, place: &Place) -> bool {
-        let runs = self.runs.entry(place.object).or_insert_with(|| {
-            self.order.push_back(place.object);
-            Runs::Asked(Vec::new())
-        });
-        let Runs::Asked(starts) = runs else {
-            return false;
-        };
-        if starts.len() < RUNS_BEFORE_WHOLE && !starts.contains(&place.start) {
-            starts.push(place.start);
-        }
-        let enough = starts.len() >= RUNS_BEFORE_WHOLE;
-        if self.order.len() > TOUCHED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.runs.remove(&oldest);
-        }
-        enough
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     mutant,
     object::{BuiltObject, ObjectBuilder},
     row::Head,
-    wal::Journal,
+    wal::{Journal, Order},
 };
 
 /// What the driver works with.
@@ -120,20 +120,25 @@ impl Driver {
     }
 
     fn act(&mut self) {
+        let (mut orders, mut records) = (Vec::new(), 0);
         for effect in self.machine.take_effects() {
             match effect {
                 Effect::Upload(sealed) => self.upload(sealed),
                 Effect::Commit(plan) => self.commit(plan),
                 Effect::Wal(number, record) => {
-                    metrics::counter!("streamhouse_wal_records_total").increment(1);
-                    self.hands.wal.append(number, record);
+                    records += 1;
+                    orders.push(Order::Append(number, record));
                 }
-                Effect::WalFinish(number) => self.hands.wal.finish(number),
+                Effect::WalFinish(number) => orders.push(Order::Finish(number)),
                 Effect::TakeLease(tp) => self.take_lease(tp),
                 Effect::ReleaseLease(tp, epoch) => self.release_lease(tp, epoch),
                 Effect::AwaitFree(tp) => self.await_free(tp),
                 Effect::NeedNothingBefore(needs) => self.need_nothing_before(needs),
             }
+        }
+        if !orders.is_empty() {
+            metrics::counter!("streamhouse_wal_records_total").increment(records);
+            self.hands.wal.submit(orders);
         }
     }
 

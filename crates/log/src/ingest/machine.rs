@@ -136,7 +136,6 @@ pub struct Machine {
     wal_synced: u64,
     wal_oldest: Option<ObjectId>,
     wal_bytes: u64,
-    wal_sizes: HashMap<u64, u64>,
     put_time: Duration,
     /// When writers were last answered after a commit.
     answered: Duration,
@@ -176,7 +175,6 @@ impl Machine {
             wal_synced: restored.wal_last,
             wal_oldest: restored.wal_oldest,
             wal_bytes: 0,
-            wal_sizes: HashMap::new(),
             put_time: Duration::ZERO,
             answered: Duration::ZERO,
             next_sweep: now + SWEEP_EVERY,
@@ -604,9 +602,7 @@ impl Machine {
         }
         let mut touched = Vec::new();
         for r in restored.entries {
-            let size = r.batch.bytes().len() as u64;
-            self.wal_bytes += size;
-            self.wal_sizes.insert(r.wal, size);
+            self.wal_bytes += r.batch.bytes().len() as u64;
             let part = self.parts.entry(r.partition).or_default();
             let mut entry = Entry {
                 partition: r.partition,

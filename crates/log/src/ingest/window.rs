@@ -1,5 +1,6 @@
 //! One ingest window: the batches one agent collects, of any org, before one upload.
 use std::{
+    cmp::Ordering,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -130,8 +131,12 @@ impl Window {
 
     pub fn close(&mut self) {
         self.stage = Stage::Closed;
+        // A partition is of one org: most neighbours are told apart, or not, without looking at that.
         self.entries
-            .sort_by(|a, b| (&a.org, a.partition).cmp(&(&b.org, b.partition)));
+            .sort_by(|a, b| match a.partition == b.partition {
+                true => Ordering::Equal,
+                false => (&a.org, a.partition).cmp(&(&b.org, b.partition)),
+            });
     }
 
     /// What goes into the object.

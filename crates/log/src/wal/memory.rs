@@ -173,16 +173,13 @@ struct Current {
 }
 
 struct MemoryWal {
-    orders: UnboundedSender<Order>,
+    orders: UnboundedSender<Vec<Order>>,
 }
 
 impl Journal for MemoryWal {
-    fn append(&self, number: u64, record: WalRecord) {
+    fn submit(&self, orders: Vec<Order>) {
         // The writer ends only with a failure, which it has reported.
-        let _ = self.orders.send(Order::Append(number, record));
-    }
-    fn finish(&self, number: u64) {
-        let _ = self.orders.send(Order::Finish(number));
+        let _ = self.orders.send(orders);
     }
 }
 
@@ -198,10 +195,10 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut inbox: UnboundedReceiver<Order>) {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Vec<Order>>) {
         let mut group = Group::default();
-        while let Some(order) = inbox.recv().await {
-            self.take(order, &mut group);
+        while let Some(orders) = inbox.recv().await {
+            self.take(orders, &mut group);
             self.take_queued(&mut inbox, &mut group);
             self.trim();
             while !group.records.is_empty() {
@@ -230,16 +227,18 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, order: Order, group: &mut Group) {
-        match order {
-            Order::Append(number, record) => group.push(number, record),
-            Order::Finish(number) => self.files.finish(number),
+    fn take(&mut self, orders: Vec<Order>, group: &mut Group) {
+        for order in orders {
+            match order {
+                Order::Append(number, record) => group.push(number, record),
+                Order::Finish(number) => self.files.finish(number),
+            }
         }
     }
 
-    fn take_queued(&mut self, inbox: &mut UnboundedReceiver<Order>, group: &mut Group) {
-        while let Ok(order) = inbox.try_recv() {
-            self.take(order, group);
+    fn take_queued(&mut self, inbox: &mut UnboundedReceiver<Vec<Order>>, group: &mut Group) {
+        while let Ok(orders) = inbox.try_recv() {
+            self.take(orders, group);
         }
     }
 

@@ -15,6 +15,7 @@
 //!
 //! *Invariant:* every file but the newest has an end mark. So a record that cannot be read means a torn write only at the end
 //! of the newest file, with no record of a later write behind it; anywhere else it is damage, and is reported.
+mod crc;
 pub(crate) mod files;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -99,20 +100,22 @@ pub type Report = Box<dyn Fn(Outcome) + Send>;
 /// A WAL as the engine writes to it. None of the calls waits; what became of a record is told to the [`Report`] that it was
 /// opened with.
 pub trait Journal: Send + Sync + 'static {
-    /// Queues a record; numbers rise by one.
-    fn append(&self, number: u64, record: WalRecord);
+    /// Queues orders, in their order. **What is known together is submitted together**: the writer is woken once for it, and
+    /// does not begin to write with half of it.
+    fn submit(&self, orders: Vec<Order>);
+}
+
+/// What a [`Journal`] is told.
+pub enum Order {
+    /// To be written; numbers rise by one.
+    Append(u64, WalRecord),
     /// This batch record is needed no more.
-    fn finish(&self, number: u64);
+    Finish(u64),
 }
 
 /// Handle of the writer thread.
 pub struct Wal {
-    orders: mpsc::Sender<Order>,
-}
-
-enum Order {
-    Append(u64, WalRecord),
-    Finish(u64),
+    orders: mpsc::Sender<Vec<Order>>,
 }
 
 /// What the WAL held when it was opened.
@@ -152,12 +155,8 @@ impl Wal {
 }
 
 impl Journal for Wal {
-    fn append(&self, number: u64, record: WalRecord) {
+    fn submit(&self, orders: Vec<Order>) {
         // The writer ends only with a failure, which it has reported.
-        let _ = self.orders.send(Order::Append(number, record));
-    }
-
-    fn finish(&self, number: u64) {
-        let _ = self.orders.send(Order::Finish(number));
+        let _ = self.orders.send(orders);
     }
 }

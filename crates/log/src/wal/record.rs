@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use sh_base::{ObjectId, Offset, Org, TopicPartition};
 
-use super::segment::Salt;
+use super::{crc, segment::Salt};
 use crate::{
     codec::{Reader, put_list},
     row::{put_object_id, put_partition, read_object_id, read_partition},
@@ -33,7 +33,7 @@ pub struct WalBatch {
     /// Wall clock when it was acknowledged, milliseconds since the epoch. It decides only whether a replay asks first
     /// (`replay::require_young`).
     pub appended_ms: i64,
-    /// The whole record batch.
+    /// The whole record batch. **Its own CRC must be good**: that of the record is made of it.
     pub bytes: Bytes,
 }
 
@@ -100,7 +100,10 @@ pub(super) fn encode(number: u64, into: u32, record: &WalRecord) -> Encoded {
     };
     let len = (head.len() - FRAME_BYTES + payload.len()) as u32;
     head[..4].copy_from_slice(&len.to_be_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[FRAME_BYTES..]), &payload);
+    let crc = match record {
+        WalRecord::Batch(_) => crc::with_batch(crc32c::crc32c(&head[FRAME_BYTES..]), &payload),
+        WalRecord::Moved { .. } => crc32c::crc32c(&head[FRAME_BYTES..]),
+    };
     Encoded { head, payload, crc }
 }
 

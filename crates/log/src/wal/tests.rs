@@ -13,9 +13,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use sh_base::{AgentId, Incarnation, ObjectId, Org, TopicId, TopicPartition};
+use sh_base::{
+    AgentId, Incarnation, ObjectId, Org, TopicId, TopicPartition,
+    batch::{BatchBuilder, Codec},
+};
 
-use super::{Journal, Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment};
+use super::{Journal, Order, Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment};
 
 const FILE_BYTES: u64 = 4096;
 /// Four of these records fill a file.
@@ -90,8 +93,12 @@ impl Open {
     fn queue(&mut self, record: WalRecord) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.wal.append(number, record);
+        self.wal.submit(vec![Order::Append(number, record)]);
         number
+    }
+
+    fn finish(&self, number: u64) {
+        self.wal.submit(vec![Order::Finish(number)]);
     }
 
     /// Writes a record and waits until it is synced.
@@ -255,15 +262,15 @@ fn files_go_oldest_first_and_only_when_all_in_them_is_finished() {
     let numbers: Vec<u64> = (1..=9).map(|n| wal.write(batch(id(1, n)))).collect();
     let all = wal_files(dir.path());
     assert_eq!(all.len(), 3);
-    numbers[4..8].iter().for_each(|n| wal.wal.finish(*n));
-    numbers[..3].iter().for_each(|n| wal.wal.finish(*n));
+    numbers[4..8].iter().for_each(|n| wal.finish(*n));
+    numbers[..3].iter().for_each(|n| wal.finish(*n));
     wal.write(batch(id(1, 10)));
     assert_eq!(
         wal_files(dir.path()),
         all,
         "the first file still has a record that is needed"
     );
-    wal.wal.finish(numbers[3]);
+    wal.finish(numbers[3]);
     let told = {
         let number = wal.queue(batch(id(1, 11)));
         wal.wait_for(&Outcome::Synced(number))
@@ -289,7 +296,7 @@ fn a_move_is_found_in_a_later_file_than_its_batch() {
         moved(id(1, 50), &numbers[..2])
     );
     wal.write(moved(id(2, 1), &numbers[..1]));
-    numbers[1..].iter().for_each(|n| wal.wal.finish(*n));
+    numbers[1..].iter().for_each(|n| wal.finish(*n));
     wal.write(batch(id(2, 2)));
     wal.close();
     let wal = open(dir.path());
@@ -322,7 +329,7 @@ fn a_file_without_a_record_does_not_take_the_next_one_with_it() {
 
     let mut wal = open(dir.path());
     let second = wal.write(batch(id(2, 1)));
-    wal.wal.finish(first);
+    wal.finish(first);
     let third = wal.write(batch(id(2, 2)));
     wal.close();
     assert_eq!(open(dir.path()).numbers(), [second, third]);
@@ -336,14 +343,14 @@ fn numbers_begin_anew_only_when_no_file_is_left() {
     wal.close();
     let mut wal = open(dir.path());
     assert_eq!((wal.recovered.last, wal.next), (first, first + 1));
-    wal.wal.finish(first);
+    wal.finish(first);
     wal.wait_for(&Outcome::Holds(None));
     assert_eq!(wal_files(dir.path()), Vec::<PathBuf>::new());
     wal.write(batch(id(2, 1)));
     wal.close();
     let wal = open(dir.path());
     assert_eq!(wal.numbers(), [2]);
-    wal.wal.finish(2);
+    wal.finish(2);
     wal.wait_for(&Outcome::Holds(None));
     wal.close();
     assert_eq!(open(dir.path()).recovered.last, 0);
@@ -367,7 +374,7 @@ fn what_a_file_held_before_is_not_read_again() {
             written_again = Some((bytes, end, number));
             break;
         }
-        wal.wal.finish(number);
+        wal.finish(number);
     }
     wal.close();
     let (bytes, end, number) = written_again.expect("a finished file is written again");
@@ -400,7 +407,9 @@ fn a_batch_larger_than_a_file_gets_a_file_of_its_own() {
     let WalRecord::Batch(small) = batch(id(1, 1)) else {
         unreachable!()
     };
-    let bytes = Bytes::from(vec![5; 3 * FILE_BYTES as usize]);
+    let mut large = BatchBuilder::new(Codec::None);
+    large.push(1, None, Some(&vec![5; 3 * FILE_BYTES as usize]), &[]);
+    let bytes = large.build().unwrap().bytes().clone();
     let number = wal.write(WalRecord::Batch(WalBatch {
         bytes: bytes.clone(),
         ..small

@@ -1,5 +1,6 @@
 //! The writer thread: one owner of the files.
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io::{self, Seek, SeekFrom},
     os::unix::fs::FileExt,
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     next: Option<JoinHandle<io::Result<File>>>,
     prepare: Prepare,
     report: Report,
+    /// Orders that came with others and did not fit into the group.
+    queued: VecDeque<Order>,
     /// What was last reported as [`Outcome::Holds`].
     holds: Option<ObjectId>,
     /// A finished file could not be removed, and that was said.
@@ -76,6 +79,7 @@ impl Writer {
             next: None,
             prepare,
             report,
+            queued: VecDeque::new(),
             holds,
             stuck: false,
         }
@@ -86,7 +90,7 @@ impl Writer {
     }
 
     /// Until the handle is dropped, or the disk fails.
-    pub fn run(mut self, inbox: &Receiver<Order>) {
+    pub fn run(mut self, inbox: &Receiver<Vec<Order>>) {
         loop {
             let group = match self.gather(inbox) {
                 Some(group) => group,
@@ -105,13 +109,19 @@ impl Writer {
     }
 
     /// Waits for an order and takes what else is queued.
-    fn gather(&mut self, inbox: &Receiver<Order>) -> Option<Group> {
+    fn gather(&mut self, inbox: &Receiver<Vec<Order>>) -> Option<Group> {
         let mut group = Group::default();
-        self.take(inbox.recv().ok()?, &mut group);
-        while group.bytes < GROUP_BYTES_MAX
-            && let Ok(order) = inbox.try_recv()
-        {
-            self.take(order, &mut group);
+        if self.queued.is_empty() {
+            self.queued.extend(inbox.recv().ok()?);
+        }
+        while group.bytes < GROUP_BYTES_MAX {
+            match self.queued.pop_front() {
+                Some(order) => self.take(order, &mut group),
+                None => match inbox.try_recv() {
+                    Ok(orders) => self.queued.extend(orders),
+                    Err(_) => break,
+                },
+            }
         }
         Some(group)
     }
@@ -154,7 +164,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut group: Group, inbox: &Receiver<Order>) -> io::Result<()> {
+    fn write(&mut self, mut group: Group, inbox: &Receiver<Vec<Order>>) -> io::Result<()> {
         let mut upto = group.last();
         while let Err(error) = self
             .make_room(&group)
@@ -177,7 +187,7 @@ impl Writer {
 
     /// **A full disk loses nothing**: batches fall back to being durable, and moves wait (without them a replay would submit a
     /// committed record again), while finished files go.
-    fn without_space(&mut self, group: Group, inbox: &Receiver<Order>) -> Group {
+    fn without_space(&mut self, group: Group, inbox: &Receiver<Vec<Order>>) -> Group {
         let (moves, batches): (Vec<_>, Vec<_>) = group
             .records
             .into_iter()
@@ -192,10 +202,14 @@ impl Writer {
             .into_iter()
             .for_each(|(number, record)| rest.push(number, record));
         if !rest.records.is_empty() {
+            // What is queued may finish files, which makes space.
             match inbox.recv_timeout(FULL_RETRY) {
-                Ok(order) => self.take(order, &mut rest),
+                Ok(orders) => self.queued.extend(orders),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Group::default(),
+            }
+            while let Some(order) = self.queued.pop_front() {
+                self.take(order, &mut rest);
             }
             self.trim();
         }

@@ -46,7 +46,6 @@ impl Machine {
             bytes: entry.batch.bytes().clone(),
         };
         self.wal_bytes += record.bytes.len() as u64;
-        self.wal_sizes.insert(number, record.bytes.len() as u64);
         if let Some(reply) = entry.reply.take()
             && let Some(lease) = self.parts.get_mut(&tp).and_then(Part::held)
         {
@@ -91,7 +90,7 @@ impl Machine {
             if let Some(number) = entry.wal.filter(|n| skipped.contains(n)) {
                 entry.wal = None;
                 entry.reply = replies.remove(&number);
-                self.wal_bytes -= self.wal_sizes.remove(&number).unwrap_or(0);
+                self.wal_bytes -= entry.batch.bytes().len() as u64;
             }
         }
     }
@@ -103,7 +102,7 @@ impl Machine {
         if let Err(why) = result {
             tracing::warn!(partition = ?entry.partition, %why, "an acknowledged batch of the WAL was refused");
         }
-        self.wal_bytes -= self.wal_sizes.remove(&number).unwrap_or(0);
+        self.wal_bytes -= entry.batch.bytes().len() as u64;
         self.effects.push(Effect::WalFinish(number));
     }
 
