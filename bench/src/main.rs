@@ -30,7 +30,7 @@ use suite::Plan;
 const HELP: &str = "\
 usage: bench [--quick] [--only SERVER]... [--workload NAME] [--disk DIR] [--out DIR] [--at HOST:PORT [--pid PID]]
 
-    --quick         all of it in about five minutes, with shorter and fewer runs
+    --quick         all of it in about six minutes, with shorter and fewer runs
     --only SERVER   only servers whose name contains this: folder, S3, distant, scale, Kafka, fsync
     --workload NAME only workloads whose name contains this, as in the report; also idle, crowd, grow, overload
     --disk DIR      a folder on the disk that is measured (default: the folder for temporary files)

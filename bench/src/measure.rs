@@ -114,11 +114,10 @@ pub async fn make_topic(server: &Server, base: &str, partitions: i32) -> Result<
     admin
         .create_topic(&NewTopic::new(&name, partitions), false)
         .await?;
-    // Kafka answers before its partitions have their leaders.
+    // Kafka answers before it tells of the topic's partitions.
     for _ in 0..300 {
         let topic = client.topic(&name).await;
         if topic.is_ok_and(|topic| topic.partitions.len() == partitions as usize) {
-            sleep(Duration::from_millis(200)).await;
             return Ok(name);
         }
         client.forget(&name);
@@ -132,7 +131,7 @@ pub async fn make_topic(server: &Server, base: &str, partitions: i32) -> Result<
 
 /// A topic that takes what a load writes. **Apache Kafka tells of a topic's partitions before it has made their logs**, and
 /// refuses what comes before (UNKNOWN_TOPIC_OR_PARTITION): with 1,000 partitions for seconds.
-async fn make_writable(server: &Server, base: &str, partitions: i32) -> Result<String> {
+pub async fn make_writable(server: &Server, base: &str, partitions: i32) -> Result<String> {
     let name = make_topic(server, base, partitions).await?;
     let admin = Admin::new(server.client().await?);
     let begun = Instant::now();
@@ -244,10 +243,8 @@ fn note_producers(measured: &mut Measured, produced: &Produced) {
     measured.answered = least.zip(produced.answered.iter().max().copied());
 }
 
-/// Writes about `bytes` and returns the topic and the end offset of each partition.
-pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(String, Vec<i64>)> {
-    let mut load = load.clone();
-    load.topic = make_writable(server, &load.topic, load.partitions).await?;
+/// Writes about `bytes` to a topic that exists.
+pub async fn pour(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<()> {
     let run = Arc::new(Run::default());
     let timing = Timing {
         warm: Duration::from_secs(120),
@@ -260,9 +257,17 @@ pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(St
     };
     observe(server, &run, timing).await?;
     joined(producers).await?;
-    if let Some(why) = run.trouble() {
-        bail!("filling {}: {why}", server.name);
+    match run.trouble() {
+        Some(why) => Err(anyhow!(why)).with_context(|| format!("filling {}", server.name)),
+        None => Ok(()),
     }
+}
+
+/// Writes about `bytes` and returns the topic and the end offset of each partition.
+pub async fn fill(server: &Server, load: &ProduceLoad, bytes: u64) -> Result<(String, Vec<i64>)> {
+    let mut load = load.clone();
+    load.topic = make_writable(server, &load.topic, load.partitions).await?;
+    pour(server, &load, bytes).await?;
     let admin = Admin::new(server.client().await?);
     let mut ends = Vec::new();
     for partition in 0..load.partitions {

@@ -19,32 +19,66 @@ fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
-/// One bar for each value, in the order given.
-pub fn bars(title: &str, values: &[(String, f64)]) -> String {
-    const ROW: f64 = 18.0;
-    const LEFT: f64 = 340.0;
-    let height = 40.0 + ROW * values.len() as f64;
+/// A value of one server, in one workload.
+pub struct Value {
+    pub workload: String,
+    pub server: String,
+    pub value: f64,
+}
+
+/// One bar for each value; what several servers did in one workload stands together.
+pub fn bars(title: &str, values: &[Value]) -> String {
+    const ROW: f64 = 17.0;
+    const HEAD: f64 = 24.0;
+    const LEFT: f64 = 170.0;
+    let mut workloads: Vec<&str> = Vec::new();
+    for value in values {
+        if !workloads.contains(&value.workload.as_str()) {
+            workloads.push(&value.workload);
+        }
+    }
+    let height = 40.0 + ROW * values.len() as f64 + HEAD * workloads.len() as f64;
     let most = values
         .iter()
-        .map(|(_, v)| *v)
+        .map(|v| v.value)
         .fold(f64::MIN_POSITIVE, f64::max);
-    let mut svg = open(title, height);
-    for (i, (name, value)) in values.iter().enumerate() {
-        let (y, length) = (32.0 + ROW * i as f64, value / most * (WIDTH - LEFT - 80.0));
-        let colour = COLOURS[usize::from(name.contains("Kafka"))];
+    let (mut svg, mut y) = (open(title, height), 32.0);
+    for workload in workloads {
         let _ = writeln!(
             svg,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"13\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{value:.2}</text>",
-            LEFT - 6.0,
-            y + 11.0,
-            escape(name),
-            LEFT + length + 5.0,
-            y + 11.0,
+            "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{}</text>",
+            y + 16.0,
+            escape(workload)
         );
+        y += HEAD;
+        for v in values.iter().filter(|v| v.workload == workload) {
+            let length = v.value / most * (WIDTH - LEFT - 80.0);
+            let colour = COLOURS[usize::from(v.server.contains("Kafka"))];
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+                 <rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"12\" fill=\"{colour}\"/>\
+                 <text x=\"{:.1}\" y=\"{}\">{}</text>",
+                LEFT - 6.0,
+                y + 10.0,
+                escape(&v.server),
+                LEFT + length + 5.0,
+                y + 10.0,
+                short(v.value),
+            );
+            y += ROW;
+        }
     }
     svg + "</svg>\n"
+}
+
+/// Three digits, or all before the point.
+pub fn short(value: f64) -> String {
+    match value {
+        v if v < 10.0 => format!("{v:.2}"),
+        v if v < 100.0 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    }
 }
 
 /// A named line of points.
@@ -83,7 +117,8 @@ pub fn lines(title: &str, all: &[Line]) -> String {
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>\
                  <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{:.0}</text>\
                  <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0}</text>",
-                y - 8.0,
+                // Above the first line, below the others: they lie close together where nothing grows.
+                if i == 0 { y - 8.0 } else { y + 18.0 },
                 point.1,
                 BOTTOM + 16.0,
                 point.0,
@@ -107,7 +142,12 @@ mod tests {
 
     #[test]
     fn names_cannot_break_a_plot_out_of_its_markup() {
-        let svg = bars("a < b & c", &[("x>y".into(), 1.0)]);
+        let value = Value {
+            workload: "x>y".into(),
+            server: "s".into(),
+            value: 1.0,
+        };
+        let svg = bars("a < b & c", &[value]);
         assert!(svg.contains("a &lt; b &amp; c") && svg.contains("x&gt;y"));
     }
 

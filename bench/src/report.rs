@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     limits::Limit,
     measure::{Measured, Quantiles},
-    plot,
+    plot::{self, Value, short},
 };
 
 /// One workload on one server.
@@ -79,15 +79,16 @@ fn quantiles(value: Option<Quantiles>) -> String {
     )
 }
 
-fn short(value: f64) -> String {
-    match value {
-        v if v < 10.0 => format!("{v:.2}"),
-        v if v < 100.0 => format!("{v:.1}"),
-        v => format!("{v:.0}"),
-    }
-}
-
 impl Row {
+    /// Fast enough for a rate, or a cost per byte, to tell something.
+    fn is_busy(&self) -> bool {
+        self.measured.mib_per_second > 5.0
+    }
+
+    fn reads(&self) -> bool {
+        ["reads", "consumer"].iter().any(|word| self.workload.contains(word))
+    }
+
     fn cells(&self) -> [String; 14] {
         let m = &self.measured;
         let error = |(code, count): (&i16, &u64)| format!(", {count} answers with error {code}");
@@ -249,7 +250,7 @@ impl Report {
         let _ = writeln!(
             page,
             "on {}; load average before it began: {}. All servers, the object store, the database and the load generator share \
-             the machine, one server under test at a time. How each workload is made: `bench/src/suite.rs`. The same numbers for \
+             the machine, one server under test at a time. How each workload is made: `bench/src/suite`. The same numbers for \
              programs: [results.json](benchmarks/results.json).\n",
             self.machine, self.load_average
         );
@@ -321,37 +322,30 @@ impl Report {
     }
 
     fn plots(&self) -> Vec<(&'static str, &'static str, String)> {
-        let of = |value: fn(&Measured) -> Option<f64>| {
+        let of = |wanted: fn(&Row) -> Option<f64>| {
             let rows = self.rows.iter();
-            rows.filter_map(|row| {
-                Some((
-                    format!("{}: {}", row.server, row.workload),
-                    value(&row.measured)?,
-                ))
-            })
-            .collect::<Vec<_>>()
+            let value = |row: &Row| {
+                Some(Value {
+                    workload: row.workload.clone(),
+                    server: row.server.clone(),
+                    value: wanted(row)?,
+                })
+            };
+            rows.filter_map(value).collect::<Vec<_>>()
         };
-        let busy = |m: &Measured| m.mib_per_second > 5.0;
-        let cpu = of(|m| m.cpu_seconds_per_gib.filter(|_| m.mib_per_second > 5.0));
-        let rate = of(|m| Some(m.mib_per_second).filter(|rate| *rate > 5.0));
-        debug_assert!(self.rows.iter().filter(|row| busy(&row.measured)).count() >= cpu.len());
-        let latency = of(|m| m.end_to_end_ms.and(m.produce_ms).map(|q| q.p99));
+        let writes = of(|row| (row.is_busy() && !row.reads()).then_some(row.measured.mib_per_second));
+        let reads = of(|row| row.reads().then_some(row.measured.mib_per_second));
+        let cpu = of(|row| row.measured.cpu_seconds_per_gib.filter(|_| row.is_busy()));
+        let latency = of(|row| {
+            let m = &row.measured;
+            m.end_to_end_ms.and(m.produce_ms).map(|q| q.p99)
+        });
+        let plot = |name, title, values: &[Value]| (name, title, plot::bars(title, values));
         let mut plots = vec![
-            (
-                "throughput",
-                "Throughput, MiB/s",
-                plot::bars("Throughput, MiB/s", &rate),
-            ),
-            (
-                "cpu",
-                "Server CPU seconds per GiB",
-                plot::bars("Server CPU seconds per GiB", &cpu),
-            ),
-            (
-                "latency",
-                "Produce latency at a fixed rate, p99 ms",
-                plot::bars("Produce latency at a fixed rate, p99 ms", &latency),
-            ),
+            plot("writes", "Written, MiB/s", &writes),
+            plot("reads", "Read, MiB/s", &reads),
+            plot("cpu", "Server CPU seconds per GiB", &cpu),
+            plot("latency", "Produce latency at a fixed rate, p99 ms", &latency),
         ];
         if !self.growth.is_empty() {
             let lines = self.growth.iter().map(|g| {

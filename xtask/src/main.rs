@@ -39,7 +39,7 @@ cargo xtask torture --minutes N
 cargo xtask bars     Measures throughput, latency and idleness on a bucket that takes 100 ms for a PUT.
 cargo xtask bench [--quick] [--only SERVER]... [--workload NAME] [--at HOST:PORT [--pid PID]]
     Runs the workloads of bench/ against the server, beside the limits of the machine and Apache Kafka; when all of it
-    is run it writes docs/benchmarks.md. --quick takes about five minutes, all of it about fifteen.
+    is run it writes docs/benchmarks.md. --quick takes about six minutes, all of it about eighteen.
 cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
 
 fn help() -> String {

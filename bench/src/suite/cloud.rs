@@ -193,7 +193,7 @@ async fn java_far(stage: &Stage, plan: &Plan, report: &mut Report, server: &Serv
         return Ok(());
     }
     let records = if plan.quick { 100_000 } else { 250_000 };
-    let topic = measure::make_topic(server, "java", 16).await?;
+    let topic = measure::make_writable(server, "java", 16).await?;
     let run = async |records, settings: &'static [&'static str]| -> Result<(f64, f64)> {
         let (jars, address, topic) = (
             stage.jars().to_owned(),

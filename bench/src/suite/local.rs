@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{scale::cost, *};
+use super::{scale::{cost, write_each}, *};
 
 pub(super) async fn local(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> {
     let start = async || -> Result<Server> {
@@ -108,7 +108,7 @@ async fn grow(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
             // A window of one batch for each of many partitions is as many extents.
             let wide = (step - written).min(1_000);
             let requests = (step - written) / wide;
-            write_extents(server, wide, requests).await?;
+            write_each(server, "extents", wide as i32, requests).await?;
             written += wide * requests;
         }
         extents.points.push(cost(server, f64::from(*step)).await?);
@@ -126,16 +126,4 @@ async fn grow(server: &Server, plan: &Plan, report: &mut Report) -> Result<()> {
         report.growth.push(growth);
     }
     Ok(())
-}
-
-async fn write_extents(server: &Server, partitions: u32, requests: u32) -> Result<()> {
-    let load = ProduceLoad {
-        records_per_batch: 1,
-        batches_per_request: partitions as usize,
-        connections: 1,
-        pace: Pace::Closed(1),
-        ..throughput("extents", -1, partitions as i32, 10)
-    };
-    let bytes = load.request_bytes()? * u64::from(requests);
-    measure::fill(server, &load, bytes).await.map(drop)
 }

@@ -331,7 +331,7 @@ async fn java_clients(
         (true, _) => 300_000,
         (false, _) => 1_000_000,
     };
-    let topic = measure::make_topic(server, "java", 16).await?;
+    let topic = measure::make_writable(server, "java", 16).await?;
     let (jars, address) = (stage.jars().to_owned(), server.address.clone());
     let written = topic.clone();
     let producer = tokio::task::spawn_blocking(move || {

@@ -15,7 +15,7 @@ pub(super) async fn scale(stage: &Stage, plan: &Plan, report: &mut Report) -> Re
     let (_, p50_few, cpu_few) = cost(&server, 1.0).await?;
     let begun = Instant::now();
     for _ in 0..partitions / TOPIC {
-        measure::make_topic(&server, "scale", TOPIC as i32).await?;
+        write_each(&server, "scale", TOPIC as i32, 1).await?;
     }
     let made = begun.elapsed().as_secs_f64();
     let took = server.restart().await?.as_secs_f64();
@@ -23,7 +23,7 @@ pub(super) async fn scale(stage: &Stage, plan: &Plan, report: &mut Report) -> Re
     let resident = server.resident_bytes().context("no process")? as f64 / MIB;
     report.bar(
         format!("start with {partitions} partitions on Postgres"),
-        format!("{took:.1} s (they were made in {made:.0} s)"),
+        format!("{took:.1} s (they were made and written to in {made:.0} s)"),
         "under 20 s",
         took < 20.0,
     );
@@ -40,6 +40,25 @@ pub(super) async fn scale(stage: &Stage, plan: &Plan, report: &mut Report) -> Re
         cpu <= 1.3 * cpu_few,
     );
     Ok(())
+}
+
+/// Makes a topic and writes so many batches to each of its partitions.
+pub(super) async fn write_each(
+    server: &Server,
+    topic: &str,
+    partitions: i32,
+    batches: u32,
+) -> Result<()> {
+    let load = ProduceLoad {
+        topic: measure::make_topic(server, topic, partitions).await?,
+        records_per_batch: 1,
+        batches_per_request: partitions as usize,
+        connections: 1,
+        pace: Pace::Closed(1),
+        ..throughput(topic, -1, partitions, 10)
+    };
+    let bytes = load.request_bytes()? * u64::from(batches);
+    measure::pour(server, &load, bytes).await
 }
 
 /// (how many exist, median latency in ms, CPU microseconds of a request): the cheapest of three runs, as whatever else the
