@@ -86,7 +86,9 @@ impl Row {
     }
 
     fn reads(&self) -> bool {
-        ["reads", "consumer"].iter().any(|word| self.workload.contains(word))
+        ["reads", "consumer"]
+            .iter()
+            .any(|word| self.workload.contains(word))
     }
 
     fn cells(&self) -> [String; 14] {
@@ -333,7 +335,8 @@ impl Report {
             };
             rows.filter_map(value).collect::<Vec<_>>()
         };
-        let writes = of(|row| (row.is_busy() && !row.reads()).then_some(row.measured.mib_per_second));
+        let writes =
+            of(|row| (row.is_busy() && !row.reads()).then_some(row.measured.mib_per_second));
         let reads = of(|row| row.reads().then_some(row.measured.mib_per_second));
         let cpu = of(|row| row.measured.cpu_seconds_per_gib.filter(|_| row.is_busy()));
         let latency = of(|row| {
@@ -345,7 +348,11 @@ impl Report {
             plot("writes", "Written, MiB/s", &writes),
             plot("reads", "Read, MiB/s", &reads),
             plot("cpu", "Server CPU seconds per GiB", &cpu),
-            plot("latency", "Produce latency at a fixed rate, p99 ms", &latency),
+            plot(
+                "latency",
+                "Produce latency at a fixed rate, p99 ms",
+                &latency,
+            ),
         ];
         if !self.growth.is_empty() {
             let lines = self.growth.iter().map(|g| {

@@ -8,7 +8,12 @@ use super::*;
 /// Topics of workloads that are over leave the disk at once.
 const FREES_THE_DISK: &str = "log.segment.delete.delay.ms=100";
 
-pub(super) async fn kafka(stage: &Stage, plan: &Plan, report: &mut Report, name: &str) -> Result<()> {
+pub(super) async fn kafka(
+    stage: &Stage,
+    plan: &Plan,
+    report: &mut Report,
+    name: &str,
+) -> Result<()> {
     let settings = match name {
         KAFKA => FREES_THE_DISK.to_owned(),
         _ => format!("{FREES_THE_DISK}\nlog.flush.interval.messages=1"),

@@ -4,7 +4,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{scale::{cost, write_each}, *};
+use super::{
+    scale::{cost, write_each},
+    *,
+};
 
 pub(super) async fn local(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> {
     let start = async || -> Result<Server> {

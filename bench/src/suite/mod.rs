@@ -180,7 +180,10 @@ async fn wal_limit(
     server: &str,
     workload: &str,
 ) -> Result<()> {
-    let Some(size) = report.find(server, workload).and_then(|m| m.wal_write_bytes) else {
+    let Some(size) = report
+        .find(server, workload)
+        .and_then(|m| m.wal_write_bytes)
+    else {
         return Ok(());
     };
     let (disk, time) = (stage.disk().to_owned(), plan.timing().run);
@@ -337,19 +340,11 @@ async fn java_clients(
     let producer = tokio::task::spawn_blocking(move || {
         java::producer(&jars, &address, &written, records, &["acks=1"])
     });
-    report.push(
-        &server.name,
-        JAVA_PRODUCER,
-        only_rate(producer.await??),
-    );
+    report.push(&server.name, JAVA_PRODUCER, only_rate(producer.await??));
     let (jars, address) = (stage.jars().to_owned(), server.address.clone());
     let consumer =
         tokio::task::spawn_blocking(move || java::consumer(&jars, &address, &topic, 16, records));
-    report.push(
-        &server.name,
-        JAVA_CONSUMER,
-        only_rate(consumer.await??),
-    );
+    report.push(&server.name, JAVA_CONSUMER, only_rate(consumer.await??));
     Ok(())
 }
 

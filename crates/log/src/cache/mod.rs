@@ -116,7 +116,7 @@ impl ObjectCache {
             if let Some(pieces) = held.slice(&range) {
                 return Ok(pieces);
             }
-        } else if self.wants_whole(place) {
+        } else if self.wants_whole(place, age) {
             let loan = self.fetch_whole(place.object, age, Asker::Here).await?;
             if let Some(piece) = loan.slice(&range) {
                 return Ok(vec![piece]);
@@ -160,7 +160,7 @@ impl ObjectCache {
             start: range.start,
             len,
         };
-        if self.wants_whole(&place) {
+        if self.wants_whole(&place, Age::Part) {
             let loan = self.fetch_whole(object, Age::History, Asker::Peer).await?;
             if let Some(bytes) = loan.slice(&range) {
                 return Ok(bytes);
@@ -207,13 +207,12 @@ impl ObjectCache {
         }
     }
 
-    fn wants_whole(&self, place: &Place) -> bool {
-        if self.history.get(&Block::Whole(place.object)).is_some() {
-            return true;
-        }
+    fn wants_whole(&self, place: &Place, age: Age) -> bool {
         let small = u64::from(place.len) < BLOCK_BYTES;
         let touched = self.touched.as_ref().filter(|_| small);
-        touched.is_some_and(|touched| touched.lock().touch(place))
+        // Noted also where the whole is there already: that it is read proves it worth it.
+        let worth = touched.is_some_and(|t| t.lock().touch(place, age == Age::History));
+        worth || self.history.get(&Block::Whole(place.object)).is_some()
     }
 
     /// The blocks of the extent's own grid that hold the range, cut to it.

@@ -25,7 +25,11 @@ pub(super) fn with_batch(crc: u32, batch: &[u8]) -> u32 {
     };
     let own = u32::from_be_bytes(*own);
     let whole = after(crc32c::crc32c_append(crc, front), own, covered.len());
-    debug_assert_eq!(whole, crc32c::crc32c_append(crc, batch), "the batch's own CRC is good");
+    debug_assert_eq!(
+        whole,
+        crc32c::crc32c_append(crc, batch),
+        "the batch's own CRC is good"
+    );
     whole
 }
 
@@ -83,11 +87,24 @@ mod tests {
 
     #[test]
     fn the_crc_of_two_parts_is_that_of_both() {
-        let bytes: Vec<u8> = (0..70_000_u32).map(|n| (n * n >> 3) as u8).collect();
-        for (first, second) in [(0, 0), (0, 5), (1, 1), (10, 4096), (300, 65_537), (7, 69_993)] {
+        let bytes: Vec<u8> = (0..70_000_u32)
+            .map(|n| (n.wrapping_mul(n) >> 3) as u8)
+            .collect();
+        for (first, second) in [
+            (0, 0),
+            (0, 5),
+            (1, 1),
+            (10, 4096),
+            (300, 65_537),
+            (7, 69_993),
+        ] {
             let (a, b) = (&bytes[..first], &bytes[first..first + second]);
             let parts = after(crc32c::crc32c(a), crc32c::crc32c(b), second);
-            assert_eq!(parts, crc32c::crc32c(&bytes[..first + second]), "{first} and {second}");
+            assert_eq!(
+                parts,
+                crc32c::crc32c(&bytes[..first + second]),
+                "{first} and {second}"
+            );
         }
     }
 
@@ -100,6 +117,9 @@ mod tests {
             let expected = crc32c::crc32c_append(99, &batch);
             assert_eq!(with_batch(99, &batch), expected, "{size}");
         }
-        assert_eq!(with_batch(99, b"short"), crc32c::crc32c_append(99, b"short"));
+        assert_eq!(
+            with_batch(99, b"short"),
+            crc32c::crc32c_append(99, b"short")
+        );
     }
 }

@@ -18,7 +18,9 @@ use sh_base::{
     batch::{BatchBuilder, Codec},
 };
 
-use super::{Journal, Order, Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment};
+use super::{
+    Journal, Order, Outcome, Recovered, Wal, WalBatch, WalConfig, WalError, WalRecord, segment,
+};
 
 const FILE_BYTES: u64 = 4096;
 /// Four of these records fill a file.

@@ -187,6 +187,37 @@ async fn a_log_longer_than_the_index_is_read_whole_from_its_beginning() {
     );
 }
 
+/// The first objects are read as they were always, two parts and then the whole; from then on one GET an object.
+#[tokio::test]
+async fn who_catches_up_in_many_partitions_pays_one_get_an_object() {
+    const OBJECTS: i64 = 30;
+    let world = World::new();
+    let (writer, large) = (world.agent(0), "x".repeat(100_000));
+    for _ in 0..OBJECTS {
+        let runs: Vec<_> = (0..10)
+            .map(|p| (partition(p), vec![batch(1, &[&large])]))
+            .collect();
+        writer.write(&runs).await;
+    }
+    let config = ReadConfig {
+        cache_bytes: 16_000_000,
+        ..ReadConfig::default()
+    };
+    let late = world.agent_with(1, config);
+    for offset in 0..OBJECTS {
+        for p in 0..10 {
+            let one = ReadRequest {
+                max_bytes: 1,
+                ..request(partition(p), offset)
+            };
+            let answer = late.reader.read(one).await.unwrap();
+            assert_eq!(bases(&answer), [offset]);
+        }
+    }
+    let gets = world.bucket.gets();
+    assert!(gets <= 50, "{gets} GETs of {OBJECTS} objects");
+}
+
 #[tokio::test]
 async fn those_who_read_history_do_not_push_the_tail_out() {
     let world = World::new();
