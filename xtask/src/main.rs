@@ -34,8 +34,9 @@ cargo xtask services [COMMAND...]
 cargo xtask torture [NAME]
     The crash tests at full length: 50 kills, all flights, a hundred thousand mutated frames.
 cargo xtask torture --minutes N
-    One fault after another for N minutes on a folder, and for N minutes on MinIO and Postgres with two agents. As root:
-    the folder lies on a small disk that is filled.
+    One fault after another for N minutes on a folder, and for N minutes on MinIO and Postgres with two agents, each
+    followed by up to ten minutes of churn in consumer groups. As root: the folder lies on a small disk that is filled.
+cargo xtask kgo      Runs franz-go's tests beside a server that is killed every 20 s.
 cargo xtask bars     Measures throughput, latency and idleness on a bucket that takes 100 ms for a PUT.
 cargo xtask bench [--quick] [--only SERVER]... [--workload NAME] [--at HOST:PORT [--pid PID]]
     Runs the workloads of bench/ against the server, beside the limits of the machine and Apache Kafka; when all of it
@@ -64,6 +65,7 @@ fn run(args: &[String]) -> Result<()> {
         Some("audit") => audit::run(),
         Some("services") => services::run_with(rest),
         Some("torture") => torture::torture(rest),
+        Some("kgo") => torture::kgo(),
         Some("bars") => torture::bars(),
         Some("bench") => bench::run_all(rest),
         Some("oracle") => services::oracle::run_in_foreground(rest),

@@ -1,11 +1,12 @@
 //! `cargo xtask torture` and `cargo xtask bars`: what `cargo xtask test` does in short, at full length; and what is measured.
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     process::{cmd, run},
     services::Fleet,
+    suites::franz_go,
     tools,
     workspace::{root, target_dir},
 };
@@ -17,8 +18,11 @@ const FULL_LENGTH: [(&str, &str); 3] = [
     ("STREAMHOUSE_TEST_FRAMES", "100000"),
 ];
 
+/// Churn in consumer groups lasts no longer than this.
+const CHURN_MINUTES: u64 = 10;
+
 /// The crash tests at full length, about half an hour (`args` go to the test binary: a part of a test's name, say); or, with
-/// `--minutes N`, one fault after another for so long on each kind of store.
+/// `--minutes N`, one fault after another for so long on each kind of store, and churn in consumer groups.
 pub fn torture(args: &[String]) -> Result<()> {
     match args {
         [flag, minutes] if flag == "--minutes" => {
@@ -32,11 +36,26 @@ pub fn torture(args: &[String]) -> Result<()> {
 fn endure(minutes: u64) -> Result<()> {
     let release = build_release()?;
     let fleet = Fleet::start(release.join("streamhouse"))?;
+    let churn = minutes.min(CHURN_MINUTES).to_string();
     for place in ["folder", "pair"] {
-        let mut run_one = Command::new(release.join("torture"));
-        run_one.args([place, &minutes.to_string()]);
-        run(run_one.envs(fleet.environment()))?;
+        for what in [
+            &[place, &minutes.to_string()][..],
+            &["churn", place, &churn],
+        ] {
+            let mut run_one = Command::new(release.join("torture"));
+            run(run_one.args(what).envs(fleet.environment()))?;
+        }
     }
+    Ok(())
+}
+
+/// franz-go's tests beside a server that is killed every 20 s.
+pub fn kgo() -> Result<()> {
+    let release = build_release()?;
+    let server = release.join("streamhouse").display().to_string();
+    let environment = [("STREAMHOUSE_BIN", server)];
+    let counts = franz_go::run_under_kills(&release.join("torture"), &environment)?;
+    ensure!(counts.failed == 0, "{counts}");
     Ok(())
 }
 

@@ -23,8 +23,7 @@ use kafka_protocol::{
     protocol::Request,
 };
 
-pub(crate) use groups::Author;
-pub use groups::{Committed, GroupDescription, GroupListing, GroupMember};
+pub use groups::{Author, Committed, GroupDescription, GroupListing, GroupMember};
 pub use transactions::{TransactionDescription, TransactionFilter, TransactionListing};
 
 use crate::{

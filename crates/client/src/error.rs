@@ -110,6 +110,11 @@ impl Error {
             | Error::Closed { .. }
             | Error::Timeout { .. }
             | Error::NoBroker { .. } => true,
+            // An earlier transaction of the same id is still being ended.
+            Error::Refused {
+                code: ResponseError::ConcurrentTransactions,
+                ..
+            } => true,
             Error::Refused { code, .. } => code.is_retriable(),
             Error::Undelivered(error) => error.is_retriable(),
             _ => false,

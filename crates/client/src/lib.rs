@@ -17,8 +17,9 @@ mod partitioner;
 mod producer;
 
 pub use admin::{
-    Admin, Committed, ConfigEntry, ConfigResource, GroupDescription, GroupListing, GroupMember,
-    NewTopic, OffsetSpec, TransactionDescription, TransactionFilter, TransactionListing,
+    Admin, Author, Committed, ConfigEntry, ConfigResource, GroupDescription, GroupListing,
+    GroupMember, NewTopic, OffsetSpec, TransactionDescription, TransactionFilter,
+    TransactionListing,
 };
 pub use client::{Client, Options};
 pub use connection::{Connection, Pending};

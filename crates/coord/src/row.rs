@@ -86,6 +86,9 @@ pub struct ConsumerMemberRow {
     pub target: Target,
     /// A member that speaks the classic protocol in a KIP-848 group.
     pub classic: Option<ClassicFacade>,
+    /// When it left, on the wall clock: of a static member that may come back, and of no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<i64>,
 }
 
 /// What the coordinator waits for before the member has what it should have (KIP-848).

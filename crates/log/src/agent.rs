@@ -40,7 +40,7 @@ pub fn age(id: ObjectId) -> (u32, u64) {
 /// How often an agent shows that it lives, and how long the others believe it without. Clients are sent to a dead agent for as
 /// long as it is believed (Apache Kafka's `broker.session.timeout.ms` is 9 s).
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
-pub const HEARTBEAT_BELIEVED_MS: i64 = 10_000;
+pub const HEARTBEAT_BELIEVED: Duration = Duration::from_secs(10);
 /// An agent that has no others to show it to beats more slowly.
 pub const LONE_HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 
@@ -87,9 +87,10 @@ impl AgentRow {
         let fenced = mutant::is("forget_fenced") && id.by.epoch < self.epoch;
         age(id) < self.needs_from || fenced || mutant::is("forget_any")
     }
-    /// Does it take clients, as far as others can tell?
+    /// Does it take clients, as far as somebody can tell who looks at the row once?
     pub fn is_alive(&self, now_ms: i64) -> bool {
-        self.serving && now_ms - self.heartbeat_ms < HEARTBEAT_BELIEVED_MS
+        let silent_ms = u128::try_from(now_ms.saturating_sub(self.heartbeat_ms)).unwrap_or(0);
+        self.serving && silent_ms < HEARTBEAT_BELIEVED.as_millis()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The agents that clients see, and which of them a partition is best asked for.
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +10,10 @@ use std::{
 
 use parking_lot::Mutex;
 use sh_base::{AgentId, ErrorCode, Failure, TopicPartition, rendezvous};
-use sh_log::{agent::AgentRow, cluster::ClusterRow};
+use sh_log::{
+    agent::{AgentRow, HEARTBEAT_BELIEVED},
+    cluster::ClusterRow,
+};
 use sh_meta::{Family, Key, KeyRange};
 use tokio::time::timeout;
 
@@ -51,6 +55,7 @@ pub struct ClusterCache {
     newest: Mutex<Option<(Duration, Arc<Cluster>)>>,
     /// An agent was heard of that the newest one does not show as it is.
     outdated: AtomicBool,
+    signs: Mutex<Signs>,
     /// Held by who reads it anew. The others go on with the old one meanwhile: heartbeats of groups need no metadata store,
     /// and must not seem to stop when it is away.
     reading: tokio::sync::Mutex<()>,
@@ -86,6 +91,58 @@ impl ClusterCache {
     }
 }
 
+/// When each agent gave its last sign of life, on the reader's own monotonic clock.
+///
+/// **Whose clock is right does not decide who lives**: agents whose clocks differ, or jump, must still agree on the living, or
+/// each group would have two coordinators that take it from each other. A heartbeat that has changed was given since the
+/// rows were read before, whatever it says; only of an agent that is seen for the first time nothing better is known than
+/// what its row says.
+#[derive(Default)]
+struct Signs {
+    read: Duration,
+    last: HashMap<AgentId, Sign>,
+}
+
+#[derive(Clone, Copy)]
+struct Sign {
+    /// What it was: epoch, and heartbeat on the agent's own clock.
+    beat: (u32, i64),
+    seen: Duration,
+    /// How old it was then, at most.
+    age: Duration,
+}
+
+impl Signs {
+    /// The rows as they are at `now`, which is `now_ms` on the wall clock.
+    fn see(&mut self, rows: &[(AgentId, AgentRow)], now: Duration, now_ms: i64) {
+        let unread = now.saturating_sub(self.read);
+        let mut last = HashMap::new();
+        for (id, row) in rows {
+            let beat = (row.epoch, row.heartbeat_ms);
+            let told = now_ms.saturating_sub(row.heartbeat_ms);
+            let told = Duration::from_millis(u64::try_from(told).unwrap_or(0));
+            let age = match self.last.get(id) {
+                Some(known) if known.beat == beat => {
+                    last.insert(*id, *known);
+                    continue;
+                }
+                Some(_) => told.min(unread),
+                None => told,
+            };
+            let seen = now;
+            last.insert(*id, Sign { beat, seen, age });
+        }
+        (self.read, self.last) = (now, last);
+    }
+
+    fn is_believed(&self, id: AgentId, now: Duration) -> bool {
+        let silent = |s: &Sign| now.saturating_sub(s.seen).saturating_add(s.age);
+        self.last
+            .get(&id)
+            .is_some_and(|s| silent(s) < HEARTBEAT_BELIEVED)
+    }
+}
+
 impl Cluster {
     /// Who stands for the controller: the lowest id. Every agent takes every request.
     pub fn controller(&self) -> Option<AgentId> {
@@ -106,9 +163,12 @@ impl Cluster {
 
 /// The agents that clients are told of: those that serve and gave a sign of life; this one needs none. Where nobody is left (it starts,
 /// or drains alone) it is told of all the same: clients had better ask it again than lose the cluster.
-fn living(rows: Vec<(AgentId, AgentRow)>, own: AgentId, now_ms: i64) -> Vec<Agent> {
-    let told =
-        |(id, row): &(AgentId, AgentRow)| row.is_alive(now_ms) || (*id == own && row.serving);
+fn living(
+    rows: Vec<(AgentId, AgentRow)>,
+    own: AgentId,
+    is_believed: impl Fn(AgentId) -> bool,
+) -> Vec<Agent> {
+    let told = |(id, row): &(AgentId, AgentRow)| row.serving && (*id == own || is_believed(*id));
     let anybody = rows.iter().any(told);
     let shown = rows.into_iter().filter(|pair| match anybody {
         true => told(pair),
@@ -180,14 +240,16 @@ impl Node {
             .scan(range, AGENTS_MAX, false)
             .await
             .map_err(storage)?;
-        let now_ms = self.env().wall_ms();
         let agents = rows
             .iter()
             .filter_map(|(key, row)| match (key, &row.value) {
                 (Key::Agent(id), Some(value)) => Some((*id, AgentRow::decode(value).ok()?)),
                 _ => None,
             });
-        let agents = living(agents.collect(), self.agent(), now_ms);
+        let (agents, now) = (Vec::from_iter(agents), self.env().mono());
+        let mut signs = self.0.cluster.signs.lock();
+        signs.see(&agents, now, self.env().wall_ms());
+        let agents = living(agents, self.agent(), |id| signs.is_believed(id, now));
         Ok(Cluster {
             id: id.unwrap_or_default(),
             agents,
@@ -214,9 +276,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_agent_that_drains_is_told_of_only_while_there_is_no_other() {
-        let row = |serving, heartbeat_ms| AgentRow {
+    fn row(serving: bool, heartbeat_ms: i64) -> AgentRow {
+        AgentRow {
             epoch: 1,
             nonce: String::new(),
             host: "127.0.0.1".into(),
@@ -226,17 +287,66 @@ mod tests {
             heartbeat_ms,
             serving,
             needs_from: (0, 0),
-        };
-        let told = |rows: [AgentRow; 2]| {
-            let rows = (0..).map(AgentId).zip(rows).collect();
-            let agents = living(rows, AgentId(0), 1_000_000);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_drains_is_told_of_only_while_there_is_no_other() {
+        let told = |rows: [(bool, bool); 2]| {
+            let believed = |id: AgentId| rows[id.0 as usize].1;
+            let rows = (0..)
+                .map(AgentId)
+                .zip(rows.map(|(serving, _)| row(serving, 0)));
+            let agents = living(rows.collect(), AgentId(0), believed);
             Vec::from_iter(agents.into_iter().map(|a| a.id.0))
         };
-        let (fresh, stale) = (999_000, 0);
-        assert_eq!(told([row(true, fresh), row(true, fresh)]), [0, 1]);
-        assert_eq!(told([row(true, stale), row(true, stale)]), [0]);
-        assert_eq!(told([row(false, fresh), row(true, fresh)]), [1]);
-        assert_eq!(told([row(false, fresh), row(false, fresh)]), [0]);
+        let (fresh, stale) = (true, false);
+        assert_eq!(told([(true, fresh), (true, fresh)]), [0, 1]);
+        assert_eq!(told([(true, stale), (true, stale)]), [0]);
+        assert_eq!(told([(false, fresh), (true, fresh)]), [1]);
+        assert_eq!(told([(false, fresh), (false, fresh)]), [0]);
+    }
+
+    /// What an agent believes that reads the row of another each second, from these heartbeats on.
+    fn believes(signs: &mut Signs, second: u64, heartbeat_ms: i64) -> bool {
+        let now = Duration::from_secs(second);
+        let now_ms = 1_700_000_000_000 + i64::try_from(now.as_millis()).unwrap();
+        let rows = [(AgentId(1), row(true, now_ms + heartbeat_ms))];
+        signs.see(&rows, now, now_ms);
+        signs.is_believed(AgentId(1), now)
+    }
+
+    #[test]
+    fn an_agent_lives_while_its_heartbeat_changes_whatever_its_clock_says() {
+        const HOUR_MS: i64 = 3_600_000;
+        for skew_ms in [-HOUR_MS, 0, HOUR_MS] {
+            let mut signs = Signs::default();
+            believes(&mut signs, 1_000, skew_ms);
+            for second in [1_003, 1_006, 1_009] {
+                assert!(believes(&mut signs, second, skew_ms), "{skew_ms}");
+            }
+            // Its last heartbeat stays what it was. That of a slow clock may be up to 3 s old when it is seen.
+            for silent in [1, 6, 10, 11_u32] {
+                let heartbeat_ms = skew_ms - 1_000 * i64::from(silent);
+                let alive = believes(&mut signs, 1_009 + u64::from(silent), heartbeat_ms);
+                assert_eq!(alive, silent < 10, "{skew_ms} {silent}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_seen_for_the_first_time_is_as_old_as_it_says() {
+        assert!(believes(&mut Signs::default(), 1_000, -9_000));
+        assert!(!believes(&mut Signs::default(), 1_000, -10_000));
+    }
+
+    /// Nobody asked for a long time: the heartbeat has changed, but long ago.
+    #[test]
+    fn a_change_that_was_not_watched_is_as_old_as_it_says() {
+        let mut signs = Signs::default();
+        assert!(believes(&mut signs, 1_000, 0));
+        assert!(!believes(&mut signs, 1_100, -50_000));
+        assert!(believes(&mut signs, 1_200, -5_000));
     }
 
     fn leaders(cluster: &Cluster, zone: Option<&str>) -> Vec<u32> {

@@ -1,6 +1,12 @@
 //! franz-go's own tests of its client, run against our server. `suites/go/kgo-allow.txt` says of each test whether it
 //! must pass now, and if not, what will bring it; that list only grows.
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -45,35 +51,50 @@ pub fn run(bootstrap: &str) -> Result<Counts> {
     let list = read_list()?;
     check_complete(&list, &existing()?)?;
     let names: Vec<&str> = must_pass(&list).collect();
+    let mut test = Command::new(program()?);
+    test.env("KGO_SEEDS", bootstrap);
+    tell_all(&list, &names, &with_tests(test, &names)?)
+}
+
+/// Runs the tests that must pass beside a server of their own that is killed every 20 s; `torture` is the program that does
+/// the killing, `environment` what it needs.
+pub fn run_under_kills(torture: &Path, environment: &[(&str, String)]) -> Result<Counts> {
+    let list = read_list()?;
+    let names: Vec<&str> = must_pass(&list).collect();
+    let mut test = Command::new(torture);
+    test.args(["kills", "20"]).arg(program()?);
+    test.envs(environment.iter().map(|(name, value)| (name, value)));
+    tell_all(&list, &names, &with_tests(test, &names)?)
+}
+
+fn tell_all(list: &List, names: &[&str], test: &Command) -> Result<Counts> {
     let mut outcomes = BTreeMap::new();
     let mut said = Vec::new();
-    run_bounded(&test_command(bootstrap, &names)?, LIMIT, |line| {
+    run_bounded(test, LIMIT, |line| {
         said.push(line.to_owned());
         if let Some((name, passed, time)) = outcome(line) {
             println!("  {} {name} {time}", if passed { "ok  " } else { "FAIL" });
             outcomes.insert(name.to_owned(), passed);
         }
     })?;
-    let counts = count(&names, &outcomes);
+    let counts = count(names, &outcomes);
     let log = tools_dir()?.join("kgo.log");
     fs::write(&log, said.join("\n"))?;
     println!("  what the tests said is in {}", log.display());
-    for (needs, names) in waiting(&list) {
+    for (needs, names) in waiting(list) {
         println!("  not yet: {needs}: {}", names.join(", "));
     }
     println!("  {counts}");
     Ok(counts)
 }
 
-fn test_command(bootstrap: &str, names: &[&str]) -> Result<Command> {
-    let mut test = Command::new(program()?);
+fn with_tests(mut test: Command, names: &[&str]) -> Result<Command> {
     test.args([
         "-test.v",
         "-test.timeout=14m",
         &format!("-test.run=^({})$", names.join("|")),
     ])
     .current_dir(golang::franz_go()?.join("pkg/kgo"))
-    .env("KGO_SEEDS", bootstrap)
     .env("KGO_TEST_RF", "1")
     .env("KGO_TEST_RECORDS", "50000")
     .env("KGO_LOG_LEVEL", "info");

@@ -94,7 +94,7 @@ pub struct Committed {
 
 /// Who commits: a member, or with -1 and no name somebody outside of the group.
 #[derive(Clone, Debug)]
-pub(crate) struct Author {
+pub struct Author {
     /// Generation or member epoch.
     pub generation: i32,
     pub member_id: String,

@@ -14,8 +14,8 @@ use std::{
 };
 
 use crate::{
-    Admin, Client, Consumer, ConsumerOptions, ConsumerRecord, ErrorCode, OffsetSpec, Result,
-    TopicPartition,
+    Admin, Author, Client, Consumer, ConsumerOptions, ConsumerRecord, ErrorCode, OffsetSpec,
+    Result, TopicPartition,
 };
 use membership::{Change, Membership};
 
@@ -79,6 +79,8 @@ pub struct GroupConsumer {
     /// Where each partition ended when it was assigned.
     ends: BTreeMap<TopicPartition, i64>,
     has_assignment: bool,
+    /// Whether offsets are left to the caller.
+    offsets_in_transactions: bool,
 }
 
 impl GroupConsumer {
@@ -93,7 +95,29 @@ impl GroupConsumer {
             committed: BTreeMap::new(),
             ends: BTreeMap::new(),
             has_assignment: false,
+            offsets_in_transactions: false,
         }
+    }
+
+    /// The caller sends the offsets ([`GroupConsumer::positions`], as [`GroupConsumer::author`]) in transactions (KIP-447):
+    /// this member commits nothing by itself. Between two polls a transaction must end, or the member must
+    /// [`GroupConsumer::rewind`].
+    pub fn with_offsets_in_transactions(mut self) -> GroupConsumer {
+        self.offsets_in_transactions = true;
+        self
+    }
+
+    /// Who this member is in its group at this moment.
+    pub fn author(&self) -> Author {
+        self.membership.author()
+    }
+
+    /// Goes back to what the group has committed: what was handed out since comes again.
+    pub async fn rewind(&mut self) -> Result<()> {
+        self.fetched.clear();
+        self.membership.hurry();
+        let owned = self.assignment();
+        self.read_from_committed(&owned).await
     }
 
     /// The partitions that this member reads.
@@ -155,7 +179,7 @@ impl GroupConsumer {
     }
 
     /// The next offset of each partition, behind what was handed out.
-    fn positions(&self) -> BTreeMap<TopicPartition, i64> {
+    pub fn positions(&self) -> BTreeMap<TopicPartition, i64> {
         let mut positions = BTreeMap::new();
         for place in self.consumer.assigned() {
             let at = self.consumer.position(&place.0, place.1).unwrap_or(0);
@@ -170,6 +194,9 @@ impl GroupConsumer {
     /// Tells the group how far this member is. `false`: the group is changing, and will be told after the next
     /// [`GroupConsumer::poll`].
     pub async fn commit(&mut self) -> Result<bool> {
+        if self.offsets_in_transactions {
+            return Ok(true);
+        }
         let news: BTreeMap<TopicPartition, i64> = self
             .positions()
             .into_iter()
@@ -231,19 +258,24 @@ impl GroupConsumer {
             self.membership.has_revoked();
         }
         let added: BTreeSet<_> = wanted.difference(owned).cloned().collect();
-        if !added.is_empty() {
-            let offsets = self
-                .admin
-                .group_offsets(&self.options.group, Some(&added))
-                .await?;
-            let offsets = offsets.into_iter().map(|(place, c)| (place, c.offset));
-            let offsets: BTreeMap<_, _> = offsets.collect();
-            self.committed
-                .extend(offsets.iter().map(|(place, at)| (place.clone(), *at)));
-            self.begin(&added, &offsets).await?;
-        }
+        self.read_from_committed(&added).await?;
         self.has_assignment = true;
         Ok(())
+    }
+
+    async fn read_from_committed(&mut self, places: &BTreeSet<TopicPartition>) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let offsets = self
+            .admin
+            .group_offsets(&self.options.group, Some(places))
+            .await?;
+        let offsets = offsets.into_iter().map(|(place, c)| (place, c.offset));
+        let offsets: BTreeMap<_, _> = offsets.collect();
+        self.committed
+            .extend(offsets.iter().map(|(place, at)| (place.clone(), *at)));
+        self.begin(places, &offsets).await
     }
 
     fn drop_partitions(&mut self, places: &BTreeSet<TopicPartition>) {

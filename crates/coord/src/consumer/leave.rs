@@ -26,7 +26,7 @@ impl Consumer {
             return Err(unknown(cx, id));
         }
         if beat.member_epoch == LEFT_STATIC_EPOCH {
-            self.leave_place_behind(id);
+            self.leave_place_behind(cx, id);
         } else {
             self.fence(cx, id);
         }
@@ -39,12 +39,13 @@ impl Consumer {
     }
 
     /// A static member that will come back: its partitions stay its own until its session ends.
-    fn leave_place_behind(&mut self, id: &str) {
+    fn leave_place_behind(&mut self, cx: &Cx, id: &str) {
         let Some(mut member) = self.members.get(id).cloned() else {
             return;
         };
         member.epoch = LEFT_STATIC_EPOCH;
         member.revoking = AssignedPartitions::default();
+        member.left_ms = Some(cx.now.wall_ms);
         self.put(id, member);
     }
 

@@ -92,7 +92,8 @@ impl Consumer {
         group
     }
 
-    /// The group as it was stored, with fresh sessions.
+    /// The group as it was stored. Who is a member gets a fresh session; who has left does not: a coordinator that restarts
+    /// more often than sessions end would keep its place for ever.
     pub fn restore(
         cx: &mut Cx,
         row: ConsumerRow,
@@ -123,7 +124,10 @@ impl Consumer {
 
     pub fn start_sessions(&self, cx: &mut Cx) {
         for (id, member) in &self.members {
-            self.heard(cx, id, member);
+            match member.left_ms.filter(|_| member.epoch == LEFT_STATIC_EPOCH) {
+                Some(left_ms) => self.keep_place(cx, id, left_ms),
+                None => self.heard(cx, id, member),
+            }
             if member.state == MemberState::UnrevokedPartitions && member.classic.is_none() {
                 self.expect_revocation(cx, id, member);
             }
@@ -133,6 +137,14 @@ impl Consumer {
     fn heard(&self, cx: &mut Cx, id: &str, member: &ConsumerMemberRow) {
         let classic = member.classic.as_ref().map(|c| c.session_timeout_ms);
         let at = cx.after_ms(classic.unwrap_or(cx.settings.consumer_session_timeout_ms));
+        cx.timers.set(Timer::Session(id.to_owned()), at);
+    }
+
+    /// What is left of the session that began when the member left; a clock that was set back does not make it longer.
+    fn keep_place(&self, cx: &mut Cx, id: &str, left_ms: i64) {
+        let whole = i64::from(cx.settings.consumer_session_timeout_ms);
+        let gone = cx.now.wall_ms.saturating_sub(left_ms).clamp(0, whole);
+        let at = cx.after_ms(i32::try_from(whole - gone).unwrap_or(0));
         cx.timers.set(Timer::Session(id.to_owned()), at);
     }
 

@@ -178,6 +178,7 @@ impl Step<'_> {
             state,
             assigned,
             revoking,
+            left_ms: None,
             ..self.member.clone()
         }
     }

@@ -75,6 +75,7 @@ impl Consumer {
         let mut member = self.take(cx, old).unwrap_or_default();
         member.epoch = 0;
         member.previous_epoch = 0;
+        member.left_ms = None;
         self.put(new, member.clone());
         member
     }

@@ -306,6 +306,52 @@ fn a_static_member_that_does_not_come_back_is_out_after_its_session() {
     assert_eq!(d.state(), Some("Empty"));
 }
 
+/// A server that restarts every 20 s must not keep the place of a member for ever that said it had left.
+#[test]
+fn take_overs_do_not_prolong_the_absence_of_a_static_member_that_left() {
+    let mut d = group_with(&[("t", 2)]);
+    let one = |id: &str| ConsumerGroupHeartbeat {
+        instance_id: Some("one".into()),
+        ..joining(id, &["t"])
+    };
+    d.beat(one("a")).unwrap();
+    d.beat(joining("b", &["t"])).unwrap();
+    settle(&mut d, "a");
+    let leaving = ConsumerGroupHeartbeat {
+        instance_id: Some("one".into()),
+        ..beating("a", -2, None)
+    };
+    d.beat(leaving).unwrap();
+    for _ in 0..2 {
+        d.pass_ms(20_000);
+        d.take_over();
+        assert_eq!(flat(&settle(&mut d, "b").1).len(), 1);
+    }
+    d.pass_ms(5_000);
+    assert_eq!(flat(&settle(&mut d, "b").1).len(), 2);
+}
+
+#[test]
+fn a_static_member_that_came_back_has_whole_sessions_again() {
+    let mut d = group_with(&[("t", 2)]);
+    let one = |id: &str, epoch| ConsumerGroupHeartbeat {
+        instance_id: Some("one".into()),
+        ..if epoch == 0 {
+            joining(id, &["t"])
+        } else {
+            beating(id, epoch, None)
+        }
+    };
+    d.beat(one("a", 0)).unwrap();
+    d.beat(one("a", -2)).unwrap();
+    d.pass_ms(40_000);
+    let epoch = d.beat(one("a2", 0)).unwrap().member_epoch;
+    d.pass_ms(40_000);
+    d.take_over();
+    d.pass_ms(40_000);
+    assert_eq!(d.beat(one("a2", epoch)).unwrap().member_epoch, epoch);
+}
+
 #[test]
 fn malformed_heartbeats_are_invalid_requests() {
     let mut d = group_with(&[("t", 1)]);

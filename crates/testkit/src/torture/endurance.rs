@@ -14,11 +14,14 @@ use super::{
     agent::Agent,
     chance::Chance,
     check::Leases,
+    copying::{Copiers, CopyVerdict, QUICK_GROUPS, copyings},
     disk::Disk,
     flights,
     proxy::{Proxy, Weather},
     scene::{Cast, Scene, Verdict},
     services::{Minio, Postgres, binary},
+    watch::{Watch, Watched},
+    wire::Wire,
     writer::Kind,
 };
 
@@ -38,7 +41,9 @@ pub fn everybody() -> [Cast; 3] {
 /// Where the agents keep what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// One agent; SQLite and a folder, on a small disk of its own.
+    /// One agent; SQLite and a folder.
+    Bare,
+    /// As [`Place::Bare`], on a small disk of its own.
     Folder,
     /// Two agents; Postgres, and MinIO behind a proxy.
     Pair,
@@ -61,8 +66,12 @@ pub enum Fault {
     BucketUnavailable,
     BucketStalled,
     BucketAnswersLost,
+    /// PUTs succeed, and the agent hears of it when it has given them up.
+    BucketAnswersLate,
     BucketSlow,
     BucketCrash,
+    /// Commits succeed, and the agent does not hear of it.
+    DatabaseAnswersLost,
     DatabaseRestart,
     DatabaseCrash,
     DatabaseAway,
@@ -78,12 +87,14 @@ impl Fault {
         Fault::Drain,
     ];
     const OF_DISKS: [Fault; 1] = [Fault::DiskFull];
-    const OF_STORES: [Fault; 9] = [
+    const OF_STORES: [Fault; 11] = [
         Fault::BucketUnavailable,
         Fault::BucketStalled,
         Fault::BucketAnswersLost,
+        Fault::BucketAnswersLate,
         Fault::BucketSlow,
         Fault::BucketCrash,
+        Fault::DatabaseAnswersLost,
         Fault::DatabaseRestart,
         Fault::DatabaseCrash,
         Fault::DatabaseAway,
@@ -93,6 +104,7 @@ impl Fault {
     /// Those that can befall a place.
     pub fn of(place: Place) -> Vec<Fault> {
         match place {
+            Place::Bare => Fault::OF_AGENTS.to_vec(),
             Place::Folder => [&Fault::OF_AGENTS[..], &Fault::OF_DISKS].concat(),
             Place::Pair => [&Fault::OF_AGENTS[..], &Fault::OF_STORES].concat(),
         }
@@ -101,10 +113,14 @@ impl Fault {
 
 /// After a fault somebody must get on within this: a lease's life, and what clients wait before they try again.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// A group must get on within this: a session of a member that vanished, a transaction that lasts too long, and a rebalance.
+const GROUP_RECOVERY_MAX: Duration = Duration::from_secs(90);
 /// A pause between requests. It bounds what is written in an hour, and so what the checker has to remember.
 const PAUSE: Duration = Duration::from_millis(40);
 /// Long enough for the lease of a paused holder to be taken over.
 const LONG_PAUSE: Duration = Duration::from_secs(12);
+/// How long an agent waits for one answer of the bucket.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 const DISK_BYTES: u64 = 6 * 1024 * 1024 * 1024;
 /// Between two faults.
 const CALM: (u64, u64) = (200, 3_000);
@@ -113,10 +129,14 @@ const CALM: (u64, u64) = (200, 3_000);
 #[derive(Debug)]
 pub struct Report {
     pub verdict: Verdict,
+    pub copies: CopyVerdict,
+    pub watched: Watched,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, usize>,
     /// The longest time after a fault until somebody got on.
     pub slowest: Duration,
+    /// The longest time after a fault until every group that copies in transactions had committed one.
+    pub slowest_group: Duration,
     /// Most bytes that an agent had resident after a fault.
     pub resident_bytes_max: u64,
     /// Most bytes of WAL files that an agent has at the end, and temporary objects.
@@ -124,8 +144,8 @@ pub struct Report {
     pub temporary_objects: usize,
 }
 
-struct World {
-    agents: Vec<Agent>,
+pub(super) struct World {
+    pub agents: Vec<Agent>,
     folders: Vec<PathBuf>,
     disk: Option<Disk>,
     stores: Option<Stores>,
@@ -134,14 +154,17 @@ struct World {
 struct Stores {
     minio: Minio,
     proxy: Proxy,
+    wire: Wire,
     postgres: Postgres,
 }
 
 impl World {
-    async fn start(place: Place, folder: &Path) -> Result<World> {
+    /// With these broker settings, of the form `name=value`.
+    pub async fn start(place: Place, folder: &Path, settings: &[&str]) -> Result<World> {
         let mut world = match place {
-            Place::Folder => World::with_disk(folder)?,
-            Place::Pair => World::with_stores(folder).await?,
+            Place::Bare => World::bare(folder, settings)?,
+            Place::Folder => World::with_disk(folder, settings)?,
+            Place::Pair => World::with_stores(folder, settings).await?,
         };
         for agent in &mut world.agents {
             agent.start().await?;
@@ -149,27 +172,35 @@ impl World {
         Ok(world)
     }
 
-    fn with_disk(folder: &Path) -> Result<World> {
+    fn with_disk(folder: &Path, settings: &[&str]) -> Result<World> {
         let disk = Disk::mount(folder, DISK_BYTES)?;
-        let home = disk.path().join("agent");
+        let mut world = World::bare(disk.path(), settings)?;
+        world.disk = Some(disk);
+        Ok(world)
+    }
+
+    fn bare(folder: &Path, settings: &[&str]) -> Result<World> {
+        let home = folder.join("agent");
         Ok(World {
-            agents: vec![Agent::new(&binary()?, &home, &[])?],
+            agents: vec![Agent::new(&binary()?, &home, &set(settings))?],
             folders: vec![home],
-            disk: Some(disk),
+            disk: None,
             stores: None,
         })
     }
 
-    async fn with_stores(folder: &Path) -> Result<World> {
+    async fn with_stores(folder: &Path, settings: &[&str]) -> Result<World> {
         let minio = Minio::start(&folder.join("minio")).await?;
         let proxy = Proxy::before(&minio.address()).await?;
         let postgres = Postgres::of_environment()?;
-        let arguments = [
+        let (wire, database) = Wire::before_url(&postgres.database("torture")?).await?;
+        let mut arguments = set(settings);
+        arguments.extend([
             "--bucket".to_owned(),
             minio.url(proxy.address()),
             "--metadata".to_owned(),
-            postgres.database("torture")?,
-        ];
+            database,
+        ]);
         let folders = vec![folder.join("a"), folder.join("b")];
         let agent = |home: &PathBuf| {
             Ok(Agent::new(&binary()?, home, &arguments)?.env(&minio.credentials()))
@@ -178,6 +209,7 @@ impl World {
         let stores = Some(Stores {
             minio,
             proxy,
+            wire,
             postgres,
         });
         Ok(World {
@@ -243,6 +275,11 @@ impl World {
     }
 }
 
+fn set(settings: &[&str]) -> Vec<String> {
+    let flag = |setting: &&str| ["--set".to_owned(), (*setting).to_owned()];
+    settings.iter().flat_map(flag).collect()
+}
+
 fn files(folder: &Path) -> Result<Vec<fs::DirEntry>> {
     match fs::read_dir(folder) {
         Ok(listing) => Ok(listing.collect::<Result<_, _>>()?),
@@ -291,6 +328,15 @@ impl Stores {
             Fault::BucketUnavailable => self.weather(Weather::Unavailable, lasting).await,
             Fault::BucketStalled => self.weather(Weather::Stalled, lasting).await,
             Fault::BucketAnswersLost => self.weather(Weather::AnswersLost, lasting).await,
+            Fault::BucketAnswersLate => {
+                let lasting = ANSWER_MAX + lasting;
+                self.weather(Weather::AnswersLate, lasting).await;
+            }
+            Fault::DatabaseAnswersLost => {
+                self.wire.lose(2 + chance.below(20));
+                sleep(lasting).await;
+                self.wire.lose(0);
+            }
             Fault::BucketSlow => {
                 let slow = Weather::SlowPuts(chance.millis(50, 800));
                 self.weather(slow, lasting).await;
@@ -330,13 +376,18 @@ pub async fn run(
     mut chance: Chance,
 ) -> Result<Report> {
     let flights = flights::load()?;
-    let mut world = World::start(place, folder).await?;
+    let mut world = World::start(place, folder, &QUICK_GROUPS).await?;
     let addresses: Vec<String> = world.agents.iter().map(Agent::address).collect();
     let mut writers = chance.fork();
     let scene = Scene::begin(&addresses, &everybody(), &flights, PAUSE, &mut writers).await?;
     scene.progress(500, RECOVERY_MAX).await?;
+    let bootstrap = addresses.join(",");
+    let copiers = Copiers::begin(&bootstrap, &copyings(), &mut writers).await?;
+    let watch = Watch::start(&bootstrap, copiers.names());
+    copiers.progress(GROUP_RECOVERY_MAX).await?;
     let (faults, started) = (Fault::of(place), Instant::now());
-    let (mut happened, mut slowest, mut resident_bytes_max) = (BTreeMap::new(), Duration::ZERO, 0);
+    let (mut happened, mut resident_bytes_max) = (BTreeMap::new(), 0);
+    let (mut slowest, mut slowest_group) = (Duration::ZERO, Duration::ZERO);
     while started.elapsed() < lasting {
         let fault = chance.one_of(&faults);
         println!("{:>6} s  {fault:?}", started.elapsed().as_secs());
@@ -345,24 +396,31 @@ pub async fn run(
         let since = Instant::now();
         scene.progress(200, RECOVERY_MAX).await?;
         slowest = slowest.max(since.elapsed());
+        copiers.progress(GROUP_RECOVERY_MAX).await?;
+        slowest_group = slowest_group.max(since.elapsed());
         for agent in &world.agents {
             resident_bytes_max = resident_bytes_max.max(agent.resident_bytes()?);
         }
         sleep(chance.millis(CALM.0, CALM.1)).await;
     }
     let leases = match place {
-        Place::Folder => Leases::Kept,
+        Place::Bare | Place::Folder => Leases::Kept,
         Place::Pair => Leases::MayBeLost,
     };
     let verdict = scene.end(leases).await?;
+    let copies = copiers.end().await?;
+    let watched = watch.stop().await?;
     for agent in &mut world.agents {
         agent.drain().await?;
     }
     let (wal_bytes_each, temporary_objects) = world.leftovers()?;
     Ok(Report {
         verdict,
+        copies,
+        watched,
         faults: happened,
         slowest,
+        slowest_group,
         resident_bytes_max,
         wal_bytes_each,
         temporary_objects,
@@ -380,6 +438,8 @@ impl Report {
     /// An error where a promise was broken or something did not come to rest.
     pub fn must_be_clean(&self) -> Result<()> {
         self.verdict.must_be_clean()?;
+        self.copies.must_be_clean()?;
+        self.watched.must_be_clean()?;
         ensure!(
             self.temporary_objects == 0,
             "{} temporary objects were left",

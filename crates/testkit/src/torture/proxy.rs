@@ -36,6 +36,8 @@ pub enum Weather {
     Stalled,
     /// Requests reach the bucket, their answers are lost.
     AnswersLost,
+    /// Requests reach the bucket, their answers come when the weather has changed: long after nobody waits for them.
+    AnswersLate,
 }
 
 /// How long requests take: log-normal, which is what object stores look like.
@@ -159,6 +161,8 @@ impl Line {
             server.write_all(&request.bytes).await?;
             server.write_all(&body).await?;
             let answer = Head::read(server).await?.context("no answer")?;
+            let late = Weather::AnswersLate;
+            self.weather.wait_for(|w| *w != late).await?;
             let lost = *self.weather.borrow() == Weather::AnswersLost;
             let mut sink = tokio::io::sink();
             let out: &mut (dyn AsyncWrite + Unpin + Send) =
@@ -356,6 +360,19 @@ mod tests {
         proxy.set(Weather::AnswersLost);
         assert_eq!(ask(&mut through(&proxy).await, PUT).await, None);
         assert_eq!(received.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_one_of_a_request_that_arrived_in_time() {
+        let (server, received) = echo().await;
+        let proxy = Proxy::before(&server).await.unwrap();
+        proxy.set(Weather::AnswersLate);
+        let mut line = through(&proxy).await;
+        let early = tokio::time::timeout(Duration::from_millis(100), ask(&mut line, PUT));
+        assert!(early.await.is_err());
+        assert_eq!(received.load(Ordering::Relaxed), 1);
+        proxy.set(Weather::Clear);
+        assert!(Head::read(&mut line).await.unwrap().is_some());
     }
 
     #[tokio::test]

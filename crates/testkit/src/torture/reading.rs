@@ -1,8 +1,10 @@
 //! Reading what was written: once from the beginning to the end, and alongside, as a consumer would.
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
-use sh_client::{Admin, Client, Consumer, ConsumerOptions, ConsumerRecord, OffsetSpec, Options};
+use sh_client::{
+    Admin, Client, Consumer, ConsumerOptions, ConsumerRecord, Isolation, OffsetSpec, Options,
+};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
 };
 
 /// How long a whole topic may take.
-const READ_MAX: Duration = Duration::from_secs(180);
+pub const READ_MAX: Duration = Duration::from_secs(180);
 
 /// Every partition from offset 0 to the end that the server tells first.
 pub async fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Result<Log> {
@@ -22,45 +24,65 @@ pub async fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Result<L
 }
 
 async fn read(bootstrap: &str, topic: &str, partitions: i32) -> Result<Log> {
+    let mut records: BTreeMap<i32, Vec<Found>> = BTreeMap::new();
+    let take = |record: &ConsumerRecord| {
+        records
+            .entry(record.partition)
+            .or_default()
+            .push(found(record));
+    };
+    let all = Isolation::ReadUncommitted;
+    let ends = read_with(bootstrap, topic, partitions, all, take).await?;
+    let part = |(partition, end)| {
+        let records = records.remove(&partition).unwrap_or_default();
+        (partition, PartitionLog { records, end })
+    };
+    Ok(ends.into_iter().map(part).collect())
+}
+
+/// Hands every record to `take`, from offset 0 to the ends that the server tells first; answers the ends.
+pub async fn read_with(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    isolation: Isolation,
+    mut take: impl FnMut(&ConsumerRecord),
+) -> Result<BTreeMap<i32, i64>> {
     let client = Client::connect(bootstrap, Options::default()).await?;
     let admin = Admin::new(client.clone());
-    let mut consumer = Consumer::new(client, options());
-    let mut log = Log::new();
+    let mut consumer = Consumer::new(client, options(isolation));
+    let mut ends = BTreeMap::new();
     for partition in 0..partitions {
         let end = admin
             .list_offset(topic, partition, OffsetSpec::Latest)
             .await?;
         let (end, _) = end.context("no end offset")?;
-        let records = Vec::new();
-        log.insert(partition, PartitionLog { records, end });
+        ends.insert(partition, end);
         if end > 0 {
             consumer.assign(topic, partition, 0);
         }
     }
-    let mut left: Vec<i32> = log
+    let mut left: Vec<i32> = ends
         .iter()
-        .filter(|(_, p)| p.end > 0)
+        .filter(|(_, e)| **e > 0)
         .map(|(n, _)| *n)
         .collect();
     while !left.is_empty() {
-        for record in consumer.poll().await? {
-            if let Some(part) = log.get_mut(&record.partition) {
-                part.records.push(found(&record));
-            }
-        }
+        consumer.poll().await?.iter().for_each(&mut take);
         left.retain(|partition| {
-            let done = consumer.position(topic, *partition) >= Some(log[partition].end);
+            let done = consumer.position(topic, *partition) >= Some(ends[partition]);
             if done {
                 consumer.unassign(topic, *partition);
             }
             !done
         });
     }
-    Ok(log)
+    Ok(ends)
 }
 
-fn options() -> ConsumerOptions {
+fn options(isolation: Isolation) -> ConsumerOptions {
     ConsumerOptions {
+        isolation,
         max_wait: Duration::from_millis(100),
         ..ConsumerOptions::default()
     }
@@ -75,10 +97,20 @@ pub struct Follower {
 impl Follower {
     /// Follows all partitions from the beginning.
     pub fn start(bootstrap: &str, topic: &str, partitions: i32) -> Follower {
+        Follower::with(bootstrap, topic, partitions, Isolation::ReadUncommitted)
+    }
+
+    /// Follows what is committed.
+    pub fn of_committed(bootstrap: &str, topic: &str, partitions: i32) -> Follower {
+        Follower::with(bootstrap, topic, partitions, Isolation::ReadCommitted)
+    }
+
+    fn with(bootstrap: &str, topic: &str, partitions: i32, isolation: Isolation) -> Follower {
         let (stop, stopping) = watch::channel(false);
         let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
-        let task =
-            tokio::spawn(async move { follow(&bootstrap, &topic, partitions, stopping).await });
+        let task = tokio::spawn(async move {
+            follow(&bootstrap, &topic, partitions, isolation, stopping).await
+        });
         Follower { stop, task }
     }
 
@@ -93,6 +125,7 @@ async fn follow(
     bootstrap: &str,
     topic: &str,
     partitions: i32,
+    isolation: Isolation,
     mut stopping: watch::Receiver<bool>,
 ) -> Vec<(i32, Found)> {
     let options = Options {
@@ -100,7 +133,8 @@ async fn follow(
         request_timeout: Duration::from_secs(5),
         ..Options::default()
     };
-    let mut consumer = Consumer::new(Client::new(bootstrap, options), self::options());
+    let reading = self::options(isolation);
+    let mut consumer = Consumer::new(Client::new(bootstrap, options), reading);
     (0..partitions).for_each(|p| consumer.assign(topic, p, 0));
     let mut seen = Vec::new();
     while !*stopping.borrow() {
@@ -116,7 +150,8 @@ async fn follow(
     seen
 }
 
-fn found(record: &ConsumerRecord) -> Found {
+/// What is remembered of a record.
+pub fn found(record: &ConsumerRecord) -> Found {
     let headers: Vec<(&[u8], Option<&[u8]>)> = record
         .headers
         .iter()

@@ -1,6 +1,7 @@
 //! The server under fire. One run at a time: each wants the machine for itself.
 mod crash;
 mod frames;
+mod groups;
 mod pair;
 mod peers;
 mod stores;
