@@ -126,7 +126,7 @@ impl Minio {
             .stderr(Stdio::null())
             .spawn();
         self.process = Some(process.with_context(|| format!("cannot run {}", self.program))?);
-        for _ in 0..600 {
+        for _ in 0..2_400 {
             if TcpStream::connect(self.address()).await.is_ok() {
                 return Ok(());
             }

@@ -14,10 +14,13 @@ use sh_testkit::torture::{
 };
 use tokio::time::sleep;
 
-use super::{PAUSE, Stage, kills, pair::Pair, told};
+use super::{Stage, kills, pair::Pair, told};
 
 /// How long writers, and groups that copy what they write, may need to get on: a session and a transaction that time out.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A pause between the writer's requests: everything that it writes is copied three times.
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn settings() -> Vec<String> {
     let flag = |setting: &str| ["--set".to_owned(), setting.to_owned()];
