@@ -14,10 +14,7 @@ mod hear;
 mod hints;
 pub mod index;
 pub mod ingest;
-#[cfg(any(test, feature = "testing"))]
 pub mod mutant;
-#[cfg(not(any(test, feature = "testing")))]
-mod mutant;
 pub mod object;
 pub mod offsets;
 pub mod peers;

@@ -81,6 +81,7 @@ struct Inner {
     store: Arc<dyn MetaStore>,
     control: Arc<Lane>,
     transactions: transactions::Lanes,
+    transaction_watch: transactions::Watch,
     log: Log,
     reader: Reader,
     producer_ids: producers::Block,
@@ -122,6 +123,7 @@ impl Node {
             env,
             store,
             transactions: transactions::Lanes::new(transactions, control.clone()),
+            transaction_watch: transactions::Watch::default(),
             control,
             log,
             reader,
@@ -168,6 +170,9 @@ impl Node {
     }
     pub(crate) fn transaction_lanes(&self) -> &transactions::Lanes {
         &self.0.transactions
+    }
+    pub(crate) fn transaction_watch(&self) -> &transactions::Watch {
+        &self.0.transaction_watch
     }
     pub(crate) fn producer_ids(&self) -> &producers::Block {
         &self.0.producer_ids

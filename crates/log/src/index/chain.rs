@@ -114,6 +114,11 @@ impl Chain {
         {
             return;
         }
+        if let Some(known) = &mut self.known
+            && mutant::is("cache_aborted")
+        {
+            Arc::make_mut(&mut known.head).open = change.head.open.clone();
+        }
         self.pending.insert(change.version, change);
         if self.pending.len() > PENDING_MAX {
             self.pending.pop_first();
@@ -254,6 +259,13 @@ impl Snapshot {
             mut extents,
             heard,
         } = change;
+        let head = match mutant::is("cache_dirty") {
+            true => Arc::new(Head {
+                open: self.head.open.clone(),
+                ..Head::clone(&head)
+            }),
+            false => head,
+        };
         if head.deleted {
             *self = Snapshot::of_deleted(version, Head::clone(&head));
             return Ok(());

@@ -1,6 +1,6 @@
 //! Pushing news: one queue and one request in flight for each peer, so that a busy agent's entries travel together.
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -34,7 +34,7 @@ pub struct Outboxes {
 struct State {
     /// The newest entry of each own lane.
     ends: BTreeMap<u8, u64>,
-    queues: HashMap<String, Arc<Outbox>>,
+    queues: BTreeMap<String, Arc<Outbox>>,
 }
 
 /// What one peer is still to be told.
@@ -164,9 +164,9 @@ impl Outbox {
 /// Keeps one pusher for each peer.
 pub async fn run(peers: Peers) {
     let mut pushers = JoinSet::new();
-    let mut running = HashMap::new();
+    let mut running = BTreeMap::new();
     loop {
-        let outboxes: HashMap<String, Arc<Outbox>> = peers.0.outboxes.state.lock().queues.clone();
+        let outboxes: BTreeMap<String, Arc<Outbox>> = peers.0.outboxes.state.lock().queues.clone();
         running.retain(|name, handle: &mut tokio::task::AbortHandle| {
             let stays = outboxes.contains_key(name);
             if !stays {

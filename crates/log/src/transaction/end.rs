@@ -84,7 +84,12 @@ impl EndPlan {
             committed: self.close.commit,
         };
         let mut writes = vec![locked(self.key(), self.close.next.encode())];
-        for tp in &self.partitions {
+        let marked = if mutant::is("txn_torn") {
+            1
+        } else {
+            usize::MAX
+        };
+        for tp in self.partitions.iter().take(marked) {
             writes.extend(mark(view, *tp, &marker, self.now_ms)?);
         }
         Ok(EndOutcome::Ended(writes))

@@ -13,6 +13,7 @@ use sh_coord::{
     command::{RequestId, Transaction},
     offsets::OffsetRow,
 };
+use sh_log::mutant;
 use sh_meta::{Decision, Key, KeyRange, Plan, Row, View, Write};
 
 use super::{
@@ -277,7 +278,9 @@ impl Draft<'_> {
             self.writes.insert(key, (Some(row), None));
         }
         for (key, row) in rows {
-            self.write(key, Some(row.clone()), version);
+            let early = mutant::is("txn_offsets_early").then(|| transaction::committed(key));
+            let key = early.flatten().unwrap_or_else(|| key.clone());
+            self.write(&key, Some(row.clone()), version);
         }
         Ok(())
     }
@@ -330,6 +333,7 @@ fn own(row: Option<&Bytes>, version: u64, fence: Fence, me: Incarnation) -> Opti
         None => None,
     };
     match (fence, owner) {
+        (Fence::Held { epoch }, Some(_)) if mutant::is("group_no_fence") => Some(epoch),
         (
             Fence::Absent {
                 version: seen,

@@ -153,7 +153,7 @@ impl Shard {
             Message::Topics(org, topics) => self.tell(|key| key.org == org, Event::Topics(topics)),
             Message::Broker(broker) => {
                 self.broker = broker;
-                let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+                let keys = self.keys(|_| true);
                 keys.iter().for_each(|key| self.set_settings(key));
             }
             Message::Configs(key, version, configs) => self.configs(&key, version, configs),
@@ -162,7 +162,7 @@ impl Shard {
             }
             Message::Drain(done) => {
                 self.draining = true;
-                let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+                let keys = self.keys(|_| true);
                 keys.iter()
                     .for_each(|key| self.give_up(key, GroupError::NotCoordinator));
                 let _ = done.send(());
@@ -272,10 +272,17 @@ impl Shard {
 
     fn tell(&mut self, who: impl Fn(&GroupKey) -> bool, event: Event) {
         let now = now(&self.env);
-        let keys: Vec<GroupKey> = self.groups.keys().filter(|key| who(key)).cloned().collect();
+        let keys = self.keys(who);
         for key in keys {
             self.with(&key, |ready| ready.handle(now, event.clone()));
         }
+    }
+
+    /// Groups in their order: what is done to several is done in the same order each time.
+    fn keys(&self, who: impl Fn(&GroupKey) -> bool) -> Vec<GroupKey> {
+        let mut keys: Vec<GroupKey> = self.groups.keys().filter(|key| who(key)).cloned().collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn configs(&mut self, key: &GroupKey, version: u64, configs: Configs) {

@@ -5,7 +5,10 @@
 use bytes::Bytes;
 use sh_base::{ErrorCode, Org, PartitionIndex, ProducerId, TopicId};
 use sh_coord::{GroupError, command::Transaction};
-use sh_log::transaction::{TransactionRow, admit_offsets};
+use sh_log::{
+    mutant,
+    transaction::{TransactionRow, admit_offsets},
+};
 use sh_meta::{Key, KeyRange, MetaError, MetaStore, View, Write};
 
 /// The row of a commit's transaction.
@@ -40,6 +43,19 @@ pub(super) fn check(
         _ => GroupError::TransactionAbortable,
     })?;
     Ok(changed.map(|row| row.encode()))
+}
+
+/// Where a pending offset goes when its transaction is committed.
+pub(super) fn committed(pending: &Key) -> Option<Key> {
+    match pending {
+        Key::TxnOffset(org, group, _, topic, partition) => Some(Key::GroupOffset(
+            org.clone(),
+            group.clone(),
+            *topic,
+            *partition,
+        )),
+        _ => None,
+    }
 }
 
 /// More offsets than one transaction may commit for one group: its end is one update.
@@ -137,7 +153,7 @@ impl PendingOffsets {
         for (at, (key, row)) in self.offsets.iter().zip(scanned) {
             let committed = self.committed(*at);
             let newer = view.row(&committed).version > row.version;
-            if commit && !newer {
+            if commit && !newer && !mutant::is("txn_offsets_lost") {
                 writes.push(covered(committed, row.value.clone()));
             }
             writes.push(covered(key.clone(), None));

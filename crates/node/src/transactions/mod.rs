@@ -22,6 +22,7 @@ use crate::{
 };
 pub use add::TransactionPartitions;
 pub use end::EndTransaction;
+pub(crate) use expire::Watch;
 pub use list::{DescribedTransaction, ListedTransaction, TransactionFilter};
 pub use markers::MarkerChoice;
 

@@ -1,4 +1,5 @@
 //! Runs many seeds of the simulated world: `sim --seeds 100000 [--from N] [--threads N]`, or one: `sim --seed N`, `sim --plan FILE`.
+//! `--kind` says of which kind of world: writes, transactions, classic (transactions whose flow has known flaws), groups.
 #![allow(
     clippy::disallowed_methods,
     reason = "it measures how many seeds it runs in a second"
@@ -13,7 +14,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use sh_log::mutant;
-use sh_testkit::sim::{Plan, run, shrink, shrink::report};
+use sh_testkit::sim::{
+    Plan, groups::GroupCounts, run, shrink, shrink::report, transactions::Counts,
+};
 
 /// Failing seeds after which no more are tried.
 const FAILURES_MAX: usize = 5;
@@ -26,6 +29,17 @@ struct Args {
     plan: Option<String>,
     mutant: Option<String>,
     raw: bool,
+    kind: fn(u64) -> Plan,
+}
+
+fn kind(name: &str) -> anyhow::Result<fn(u64) -> Plan> {
+    Ok(match name {
+        "writes" => Plan::of_seed,
+        "transactions" => Plan::of_transactions,
+        "classic" => Plan::of_classic_transactions,
+        "groups" => Plan::of_groups,
+        other => bail!("{other} is no kind of world: writes, transactions, classic, groups"),
+    })
 }
 
 fn args() -> anyhow::Result<Args> {
@@ -37,6 +51,7 @@ fn args() -> anyhow::Result<Args> {
         plan: None,
         mutant: None,
         raw: false,
+        kind: Plan::of_seed,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -54,9 +69,10 @@ fn args() -> anyhow::Result<Args> {
             "--seed" => args.seed = Some(value.parse()?),
             "--plan" => args.plan = Some(value),
             "--mutant" => args.mutant = Some(value),
-            other => {
-                bail!("{other} is not known: --seeds --from --threads --seed --plan --mutant --raw")
-            }
+            "--kind" => args.kind = kind(&value)?,
+            other => bail!(
+                "{other} is not known: --seeds --from --threads --seed --plan --mutant --kind --raw"
+            ),
         }
     }
     Ok(args)
@@ -65,7 +81,7 @@ fn args() -> anyhow::Result<Args> {
 fn main() -> anyhow::Result<()> {
     let args = args()?;
     let one = match (&args.seed, &args.plan) {
-        (Some(seed), _) => Some(Plan::of_seed(*seed)),
+        (Some(seed), _) => Some((args.kind)(*seed)),
         (_, Some(path)) => Some(serde_json::from_str(&std::fs::read_to_string(path)?)?),
         _ => None,
     };
@@ -100,6 +116,10 @@ fn many(args: &Args, mutant: Option<&'static str>) -> anyhow::Result<()> {
     let end = args.from + args.seeds;
     let (failed, begun) = (Mutex::new(Vec::new()), Instant::now());
     let (acknowledged, virtual_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (transactions, groups) = (
+        Mutex::new(Counts::default()),
+        Mutex::new(GroupCounts::default()),
+    );
     let work = || {
         with(mutant, || {
             loop {
@@ -108,9 +128,13 @@ fn many(args: &Args, mutant: Option<&'static str>) -> anyhow::Result<()> {
                 if seed >= end || full {
                     return;
                 }
-                let outcome = run(&Plan::of_seed(seed), false);
+                let outcome = run(&(args.kind)(seed), false);
                 acknowledged.fetch_add(outcome.acknowledged as u64, Ordering::Relaxed);
                 virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
+                if let (Ok(mut t), Ok(mut g)) = (transactions.lock(), groups.lock()) {
+                    *t += outcome.transactions;
+                    *g += outcome.groups;
+                }
                 if let Some(first) = outcome.problems.first() {
                     println!("seed {seed}: {first}");
                     if let Ok(mut failed) = failed.lock() {
@@ -133,6 +157,11 @@ fn many(args: &Args, mutant: Option<&'static str>) -> anyhow::Result<()> {
         tried as f64 / seconds,
         virtual_ms.load(Ordering::Relaxed) / 3_600_000,
         acknowledged.load(Ordering::Relaxed)
+    );
+    println!(
+        "{:?}\n{:?}",
+        transactions.into_inner().unwrap_or_default(),
+        groups.into_inner().unwrap_or_default()
     );
     let failed = failed.into_inner().unwrap_or_default();
     if failed.is_empty() {

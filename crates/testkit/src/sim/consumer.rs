@@ -11,14 +11,16 @@ use sh_client::Connection;
 use tokio::time::sleep;
 
 use super::{
-    client::{LATEST, connect, list_offset, records, topic_name},
+    client::{
+        LATEST, Page, Placed, aborted, connect, list_offset, list_offset_as, page, topic_name,
+    },
     plan::ConsumerPlan,
-    reads::{End, Fetch},
+    reads::{End, Fetch, Timestamps},
     world::World,
 };
 use crate::torture::{
     chance::Chance,
-    history::{Log, PartitionLog},
+    history::{Found, Log, PartitionLog},
 };
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -143,15 +145,15 @@ impl Consumer {
             return false;
         }
         let bytes = data.records.clone().unwrap_or_default();
-        let records = match records(bytes, from) {
-            Ok(records) => records,
+        let page = match page(bytes, from, &aborted(data)) {
+            Ok(page) => page,
             Err(why) => panic!("{} was sent what is no batch: {why}", self.name),
         };
-        let records: Vec<_> = records.into_iter().map(|(found, _)| found).collect();
-        let Some(last) = records.last() else {
+        let next = page.next;
+        if next == from {
             return true;
-        };
-        let next = last.offset + 1;
+        }
+        let records: Vec<_> = page.records.into_iter().map(|(found, _)| found).collect();
         self.world
             .note(|| format!("{} reads {partition} from {from} to {next}", self.name));
         self.positions.lock().insert(partition, next);
@@ -161,7 +163,10 @@ impl Consumer {
             partition,
             from,
             records,
+            next,
             high_watermark: data.high_watermark,
+            stable: data.last_stable_offset,
+            committed: self.plan.read_committed,
         });
         true
     }
@@ -212,38 +217,97 @@ fn fetch_request(
         .with_topics(topics)
 }
 
-/// A whole topic as one agent shows it, and the timestamps of its records.
-pub async fn read_all(
-    connection: &Connection,
-    partitions: i32,
-) -> Result<(Log, super::reads::Timestamps), String> {
-    let (mut log, mut timestamps) = (Log::new(), super::reads::Timestamps::new());
+/// A whole topic as one agent shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// As read_uncommitted shows it.
+    pub log: Log,
+    pub timestamps: Timestamps,
+    /// As read_committed shows it: up to the last stable offset, without what was aborted.
+    pub committed: Log,
+    /// What belongs to transactions.
+    pub transactional: BTreeMap<i32, Vec<Placed>>,
+}
+
+impl Reading {
+    /// Partitions with an open transaction: their last stable offset and their end.
+    pub fn held_up(&self) -> impl Iterator<Item = (i32, i64, i64)> + '_ {
+        let parts = self.log.iter().filter_map(|(partition, part)| {
+            let stable = self.committed.get(partition)?.end;
+            Some((*partition, stable, part.end))
+        });
+        parts.filter(|(_, stable, end)| stable < end)
+    }
+}
+
+/// Reads a whole topic at one agent, with either isolation.
+pub async fn read_all(connection: &Connection, partitions: i32) -> Result<Reading, String> {
+    let mut reading = Reading::default();
     for partition in 0..partitions {
         let (_, end) = patiently(|| list_offset(connection, partition, LATEST)).await?;
-        let (mut found, mut times) = (Vec::new(), BTreeMap::new());
-        let mut next = 0;
-        while next < end {
-            let page = patiently(|| read_page(connection, partition, next)).await?;
-            next = page.last().map_or(end, |(last, _)| last.offset + 1);
-            times.extend(page.iter().map(|(f, timestamp)| (f.offset, *timestamp)));
-            found.extend(page.into_iter().map(|(f, _)| f));
-        }
+        let all = read_partition(connection, partition, end, false).await?;
+        let end_of = || list_offset_as(connection, partition, LATEST, true);
+        let (_, stable) = patiently(end_of).await?;
+        let committed = read_partition(connection, partition, stable.min(end), true).await?;
+        let markers = all.transactional.iter().filter(|p| p.marker.is_some());
         let part = PartitionLog {
-            records: found,
+            records: found(&all.records),
+            markers: markers.map(|p| p.offset).collect(),
             end,
         };
-        log.insert(partition, part);
-        timestamps.insert(partition, times);
+        // A time may be found at a marker, as at any record.
+        let marked = all.transactional.iter().filter(|p| p.marker.is_some());
+        let marked = marked.map(|p| (p.offset, p.timestamp));
+        let times = all.records.iter().map(|(f, time)| (f.offset, *time));
+        let times = times.chain(marked);
+        reading.timestamps.insert(partition, times.collect());
+        reading.log.insert(partition, part);
+        let part = PartitionLog {
+            records: found(&committed.records),
+            end: stable.min(end),
+            ..PartitionLog::default()
+        };
+        reading.committed.insert(partition, part);
+        reading.transactional.insert(partition, all.transactional);
     }
-    Ok((log, timestamps))
+    Ok(reading)
+}
+
+fn found(records: &[(Found, i64)]) -> Vec<Found> {
+    records.iter().map(|(found, _)| *found).collect()
+}
+
+async fn read_partition(
+    connection: &Connection,
+    partition: i32,
+    end: i64,
+    committed: bool,
+) -> Result<Page, String> {
+    let mut all = Page {
+        records: Vec::new(),
+        transactional: Vec::new(),
+        next: 0,
+    };
+    while all.next < end {
+        let page = patiently(|| read_page(connection, partition, all.next, committed)).await?;
+        all.records.extend(page.records);
+        all.transactional.extend(page.transactional);
+        all.next = page.next;
+    }
+    // What came after the end was told is not part of this reading.
+    all.records.retain(|(found, _)| found.offset < end);
+    all.transactional.retain(|placed| placed.offset < end);
+    Ok(all)
 }
 
 async fn read_page(
     connection: &Connection,
     partition: i32,
     from: i64,
-) -> Result<Vec<(crate::torture::history::Found, i64)>, String> {
-    let request = fetch_request(vec![asked_for(partition, from)], 1 << 20, 0);
+    committed: bool,
+) -> Result<Page, String> {
+    let request = fetch_request(vec![asked_for(partition, from)], 1 << 20, 0)
+        .with_isolation_level(i8::from(committed));
     let answer = connection.call(&request, 12).await;
     let answer = answer.map_err(|e| e.to_string())?;
     let data = answer
@@ -253,10 +317,14 @@ async fn read_page(
         .ok_or("an answer without the partition")?;
     match data.error_code {
         0 => {
-            let page = records(data.records.clone().unwrap_or_default(), from)?;
+            let page = page(
+                data.records.clone().unwrap_or_default(),
+                from,
+                &aborted(data),
+            )?;
             // The agent has not heard yet of what the store told.
             let empty = || format!("nothing at {from}");
-            Some(page).filter(|p| !p.is_empty()).ok_or_else(empty)
+            Some(page).filter(|p| p.next > from).ok_or_else(empty)
         }
         code => Err(format!("error {code} at {from}")),
     }

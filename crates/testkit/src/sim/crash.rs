@@ -51,6 +51,8 @@ pub fn story() -> Plan {
         wal_file_bytes: 2_000,
         cache_bytes: 64_000,
         crash_points: Vec::new(),
+        transactional: Vec::new(),
+        groups: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! more; what its tasks do in memory after that is seen by nobody. So each call of a seam is two *crash points*, before it
 //! takes effect and after it, and there are no others that the world could tell apart.
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -44,8 +45,13 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes on the way in one direction of a connection.
 const PIPE_BYTES: usize = 16 * 1024;
+/// The pace of looking for transactions that took too long.
+const EXPIRE_TRANSACTIONS_EVERY_MS: u64 = 2_000;
 /// How long a clean stop may take.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// What serves.
+type Served = (Log, Node, Arc<Lane>, Incarnation);
 
 pub struct Life {
     pub host: usize,
@@ -53,7 +59,7 @@ pub struct Life {
     dead: AtomicBool,
     world: Weak<World>,
     door: Mutex<Option<Door>>,
-    log: Mutex<Option<(Log, Arc<Lane>, Incarnation)>>,
+    log: Mutex<Option<Served>>,
     connections: Mutex<Vec<AbortHandle>>,
     /// One for each connection: a watch wakes several waiters in an order that no seed decides.
     stops: Mutex<Vec<watch::Sender<bool>>>,
@@ -240,7 +246,7 @@ impl Life {
             groups: lane(GROUP_LANE),
             transactions: TRANSACTION_LANES.map(lane).to_vec(),
             agent: id,
-            broker: BrokerConfig::parse(&Default::default()).map_err(|e| anyhow!("{e}"))?,
+            broker: BrokerConfig::parse(&quick_groups()).map_err(|e| anyhow!("{e}"))?,
             log: log.clone(),
             reader: reader.clone(),
             loggers: Loggers::new("INFO", Arc::new(|_, _| {})),
@@ -250,11 +256,11 @@ impl Life {
         let hear = node.clone();
         reader.on_entry(Arc::new(move |entry| hear.hear(entry)));
         node.load_configs().await.map_err(|e| anyhow!("{e}"))?;
-        self.run_jobs(env, &reader, &log, &control, me);
+        self.run_jobs(env, &reader, &node, &log, &control, me);
         agent::change_own_row(&control, me, PATIENCE, |row| row.serving = true).await?;
         self.pass().await;
         world.note(|| format!("{} serves as {me:?}", self.name()));
-        *self.log.lock() = Some((log, control, me));
+        *self.log.lock() = Some((log, node.clone(), control, me));
         *self.door.lock() = Some(Door::new(node, DoorConfig::default()));
         Ok(())
     }
@@ -270,6 +276,7 @@ impl Life {
         self: &Arc<Life>,
         env: Env,
         reader: &Reader,
+        node: &Node,
         log: &Log,
         control: &Arc<Lane>,
         me: Incarnation,
@@ -277,6 +284,7 @@ impl Life {
         let following = reader.clone();
         tokio::spawn(async move { following.run_follower().await });
         tokio::spawn(tell_of_heads(reader.clone(), log.clone()));
+        tokio::spawn(expire_transactions(env.clone(), self.clone(), node.clone()));
         tokio::spawn(heartbeats(env, self.clone(), control.clone(), me));
     }
 
@@ -285,7 +293,7 @@ impl Life {
     pub async fn shut_down(self: &Arc<Life>, down_ms: u64) -> anyhow::Result<()> {
         let parts = self.log.lock().clone();
         let mut drained = Ok(());
-        if let (Some((log, control, me)), Some(world)) = (parts, self.world()) {
+        if let (Some(served), Some(world)) = (parts, self.world()) {
             world.note(|| format!("{} shuts down", self.name()));
             let died = async {
                 while !self.is_dead() {
@@ -294,7 +302,7 @@ impl Life {
             };
             tokio::select! {
                 biased;
-                outcome = timeout(DRAIN_MAX, self.drain(&log, &control, me)) => {
+                outcome = timeout(DRAIN_MAX, self.drain(&served)) => {
                     drained = outcome.unwrap_or_else(|_| Err(anyhow!("it took more than {DRAIN_MAX:?}")));
                     world.note(|| format!("{} has shut down: {drained:?}", self.name()));
                 }
@@ -306,9 +314,10 @@ impl Life {
         drained
     }
 
-    async fn drain(&self, log: &Log, control: &Lane, me: Incarnation) -> anyhow::Result<()> {
+    async fn drain(&self, (log, node, control, me): &Served) -> anyhow::Result<()> {
         // Who is not told notices by the missing heartbeat.
-        let _ = agent::change_own_row(control, me, PATIENCE, |row| row.serving = false).await;
+        let _ = agent::change_own_row(control, *me, PATIENCE, |row| row.serving = false).await;
+        node.drain_groups().await;
         log.drain().await.context("flushing")?;
         for stop in &*self.stops.lock() {
             stop.send_replace(true);
@@ -317,6 +326,19 @@ impl Life {
         sleep(Duration::from_millis(50)).await;
         log.drain().await.context("flushing again")
     }
+}
+
+/// Groups notice sooner than by default that a member is gone, and wait less for members that come.
+fn quick_groups() -> BTreeMap<String, String> {
+    let set = [
+        ("group.initial.rebalance.delay.ms", "200"),
+        ("group.consumer.min.session.timeout.ms", "6000"),
+        ("group.consumer.session.timeout.ms", "6000"),
+        ("group.consumer.min.heartbeat.interval.ms", "500"),
+        ("group.consumer.heartbeat.interval.ms", "1000"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    set.map(owned).into()
 }
 
 async fn tell_of_heads(reader: Reader, log: Log) {
@@ -328,6 +350,18 @@ async fn tell_of_heads(reader: Reader, log: Log) {
             }
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn expire_transactions(env: Env, life: Arc<Life>, node: Node) {
+    while !life.is_dead() {
+        let every = EXPIRE_TRANSACTIONS_EVERY_MS;
+        sleep(Duration::from_millis(every / 2 + env.next_u64() % every)).await;
+        if let Err(why) = node.expire_transactions().await
+            && let Some(world) = life.world()
+        {
+            world.note(|| format!("{} aborts no transactions: {why}", life.name()));
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod consumer;
 pub mod crash;
 mod disk;
+pub mod groups;
 mod late;
 mod liar;
 pub mod life;
@@ -15,6 +16,7 @@ pub mod producer;
 pub mod reads;
 mod run;
 pub mod shrink;
+pub mod transactions;
 pub mod world;
 
 pub use plan::Plan;

@@ -1,6 +1,10 @@
 //! What happens in a simulated world: decided by a seed, written down, and cut smaller where it fails.
 use serde::{Deserialize, Serialize};
 
+use super::{
+    groups::GroupPlan,
+    transactions::{Flow, TransactionalPlan},
+};
 use crate::torture::chance::Chance;
 
 /// Everything that a run depends on. The same plan gives the same run.
@@ -24,6 +28,11 @@ pub struct Plan {
     /// Numbers of calls at a seam at which the calling agent dies; see [`super::life`].
     #[serde(default)]
     pub crash_points: Vec<CrashPoint>,
+    /// Producers with a transactional id, each its own.
+    #[serde(default)]
+    pub transactional: Vec<TransactionalPlan>,
+    #[serde(default)]
+    pub groups: Vec<GroupPlan>,
 }
 
 /// An agent dies at a call of one of its seams.
@@ -137,7 +146,51 @@ impl Plan {
             wal_file_bytes: c.one_of(&[2_000, 8_000, 64_000]),
             cache_bytes: c.one_of(&[2_000, 64_000, 16_000_000]),
             crash_points: Vec::new(),
+            transactional: Vec::new(),
+            groups: Vec::new(),
         }
+    }
+
+    /// The plan of a seed for a world with transactions: fewer other producers, and one read_committed consumer at least.
+    pub fn of_transactions(seed: u64) -> Plan {
+        let mut c = Chance::new(seed ^ 0x7A11);
+        let mut plan = Plan::of_seed(seed);
+        plan.producers.truncate(c.below(3));
+        plan.length_ms += c.next() % 10_000;
+        plan.transactional = (0..1 + c.below(3))
+            .map(|_| TransactionalPlan::by_chance(&mut c))
+            .collect();
+        for fault in &mut plan.faults {
+            fault.at_ms = c.next() % plan.length_ms;
+        }
+        plan.faults.sort_by_key(|f| f.at_ms);
+        plan.consumers[0].read_committed = true;
+        plan
+    }
+
+    /// The plan of a seed for a world with consumer groups.
+    pub fn of_groups(seed: u64) -> Plan {
+        let mut c = Chance::new(seed ^ 0x6209);
+        let mut plan = Plan::of_seed(seed);
+        plan.producers.truncate(1);
+        plan.length_ms += c.next() % 20_000;
+        plan.groups = (0..1 + c.below(2))
+            .map(|_| GroupPlan::by_chance(&mut c))
+            .collect();
+        for fault in &mut plan.faults {
+            fault.at_ms = c.next() % plan.length_ms;
+        }
+        plan.faults.sort_by_key(|f| f.at_ms);
+        plan
+    }
+
+    /// [`Plan::of_transactions`] with clients of the classic flow, whose flaws are known.
+    pub fn of_classic_transactions(seed: u64) -> Plan {
+        let mut plan = Plan::of_transactions(seed);
+        for transactional in &mut plan.transactional {
+            transactional.flow = Flow::Classic;
+        }
+        plan
     }
 
     /// May acks=1 records be lost? Only with the disk that they were on.
@@ -170,6 +223,22 @@ impl Plan {
         }
         for n in 0..self.consumers.len() {
             cut(&|p| _ = p.consumers.remove(n));
+        }
+        cut(&|p| _ = p.groups.pop());
+        for n in 0..self.groups.len() {
+            cut(&|p| p.groups[n].members.truncate(1));
+            cut(&|p| p.groups[n].goes = 0);
+        }
+        // The last alone: the others are known by their place.
+        cut(&|p| _ = p.transactional.pop());
+        for n in 0..self.transactional.len() {
+            cut(&|p| p.transactional[n].transactions = 1);
+            cut(&|p| p.transactional[n].transactions /= 2);
+            cut(&|p| p.transactional[n].copies = false);
+            cut(&|p| p.transactional[n].aborts = 0);
+            cut(&|p| p.transactional[n].silences = 0);
+            cut(&|p| p.transactional[n].replaced = 0);
+            cut(&|p| p.transactional[n].late = 0);
         }
         for n in 0..self.producers.len() {
             cut(&|p| p.producers[n].batches /= 2);

@@ -10,9 +10,15 @@ pub struct Fetch {
     pub partition: i32,
     /// The offset that was asked for.
     pub from: i64,
-    /// The records from there on.
+    /// The records from there on, as a consumer of its isolation is given them.
     pub records: Vec<Found>,
+    /// Where the consumer goes on: behind all that was sent, markers and what was aborted included.
+    pub next: i64,
     pub high_watermark: i64,
+    /// The last stable offset.
+    pub stable: i64,
+    /// It was asked for with the isolation read_committed.
+    pub committed: bool,
 }
 
 /// One answer to ListOffsets(latest).
@@ -84,11 +90,12 @@ pub enum BadRead {
     },
 }
 
-/// Every wrong read.
-pub fn check(reads: &Reads, log: &Log, timestamps: &Timestamps) -> Vec<BadRead> {
+/// Every wrong read. `committed` is the log as read_committed shows it.
+pub fn check(reads: &Reads, log: &Log, committed: &Log, timestamps: &Timestamps) -> Vec<BadRead> {
     let mut bad = Vec::new();
     for fetch in &reads.fetches {
-        skips_nothing(fetch, log, &mut bad);
+        let right = if fetch.committed { committed } else { log };
+        skips_nothing(fetch, right, &mut bad);
         ends_behind_its_records(fetch, &mut bad);
     }
     for end in &reads.ends {
@@ -113,11 +120,10 @@ fn skips_nothing(fetch: &Fetch, log: &Log, out: &mut Vec<BadRead>) {
         return;
     };
     let mut next = fetch.from;
-    for found in &fetch.records {
-        let between = part
-            .records
-            .iter()
-            .find(|r| (next..found.offset).contains(&r.offset));
+    let given = fetch.records.iter().map(|found| found.offset);
+    for offset in given.chain([fetch.next]) {
+        let skipped = next..offset;
+        let between = part.records.iter().find(|r| skipped.contains(&r.offset));
         if let Some(record) = between {
             out.push(BadRead::Skipped {
                 consumer: fetch.consumer,
@@ -126,7 +132,7 @@ fn skips_nothing(fetch: &Fetch, log: &Log, out: &mut Vec<BadRead>) {
                 record: *record,
             });
         }
-        next = found.offset + 1;
+        next = offset + 1;
     }
 }
 

@@ -17,7 +17,12 @@ fn found(offset: i64) -> Found {
 /// A log of partition 0 with records at these offsets.
 fn log(offsets: &[i64], end: i64) -> Log {
     let records = offsets.iter().map(|o| found(*o)).collect();
-    Log::from([(0, PartitionLog { records, end })])
+    let part = PartitionLog {
+        records,
+        end,
+        ..PartitionLog::default()
+    };
+    Log::from([(0, part)])
 }
 
 fn fetch(from: i64, offsets: &[i64], high_watermark: i64) -> Reads {
@@ -26,7 +31,10 @@ fn fetch(from: i64, offsets: &[i64], high_watermark: i64) -> Reads {
         partition: 0,
         from,
         records: offsets.iter().map(|o| found(*o)).collect(),
+        next: offsets.last().map_or(from, |last| last + 1),
         high_watermark,
+        stable: high_watermark,
+        committed: false,
     };
     Reads {
         fetches: vec![fetch],
@@ -59,7 +67,7 @@ fn time(timestamp: i64, told: Option<(i64, i64)>) -> Reads {
 }
 
 fn bad(reads: &Reads, log: &Log) -> Vec<BadRead> {
-    check(reads, log, &Timestamps::new())
+    check(reads, log, log, &Timestamps::new())
 }
 
 #[test]
@@ -120,7 +128,8 @@ fn an_end_is_not_before_what_was_durable_and_not_past_what_is_there() {
 #[test]
 fn a_time_is_found_at_its_first_record_in_the_order_of_offsets() {
     let timestamps = Timestamps::from([(0, BTreeMap::from([(0, 50), (1, 90), (2, 70)]))]);
-    let bad = |reads: Reads| check(&reads, &log(&[0, 1, 2], 3), &timestamps);
+    let all = log(&[0, 1, 2], 3);
+    let bad = |reads: Reads| check(&reads, &all, &all, &timestamps);
     assert_eq!(bad(time(60, Some((1, 90)))), []);
     assert_eq!(bad(time(91, None)), []);
     let wrong = |told| BadRead::WrongTime {

@@ -1,6 +1,7 @@
 //! Lets a plan happen, and judges it.
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Once, atomic::Ordering},
     time::Duration,
@@ -17,11 +18,13 @@ use tokio::{
 
 use super::{
     client::{connect_to, create_topic, list_offset},
-    consumer::{Consumer, Positions, read_all},
+    consumer::{Consumer, Positions, Reading, read_all},
+    groups::{self, GroupAnomaly, GroupCounts, Member},
     life::Life,
     plan::{Fault, Plan, What},
     producer::Producer,
     reads::{self, BadRead, TimeLookup, Timestamps},
+    transactions::{self, Counts, TransactionalProducer, TxnAnomaly},
     world::{Host, World},
 };
 use crate::torture::{
@@ -47,6 +50,10 @@ pub struct Outcome {
     pub virtual_ms: u64,
     /// Records that were acknowledged.
     pub acknowledged: usize,
+    /// What transactional clients lived through.
+    pub transactions: Counts,
+    /// What members of groups lived through.
+    pub groups: GroupCounts,
 }
 
 /// A promise that was broken.
@@ -54,6 +61,8 @@ pub struct Outcome {
 pub enum Problem {
     Write(Anomaly),
     Read(BadRead),
+    Transaction(TxnAnomaly),
+    Group(GroupAnomaly),
     /// Two agents show different logs when everything is over.
     Differs {
         partition: i32,
@@ -72,6 +81,8 @@ impl Problem {
         let text = match self {
             Problem::Write(anomaly) => format!("{anomaly:?}"),
             Problem::Read(bad) => format!("{bad:?}"),
+            Problem::Transaction(anomaly) => format!("{anomaly:?}"),
+            Problem::Group(anomaly) => format!("{anomaly:?}"),
             other => format!("{other:?}"),
         };
         let end = text.find(|c: char| !c.is_alphanumeric());
@@ -133,11 +144,15 @@ async fn live(plan: Plan, told: bool) -> Outcome {
         world.note(|| format!("FOUND {problem}"));
     }
     let acknowledged = world.history.lock().acknowledged();
+    let transactions = world.transactions.lock().counts;
+    let groups = world.groups.lock().counts;
     Outcome {
         problems,
         points: world.points.load(Ordering::Relaxed),
         virtual_ms: world.now_ms(),
         acknowledged,
+        transactions,
+        groups,
         story: world.take_story(),
     }
 }
@@ -177,6 +192,14 @@ async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
     let producers: Vec<_> = (0..plan.producers.len())
         .map(|n| tokio::spawn(Producer::new(world, n).run()))
         .collect();
+    let transactional: Vec<_> = (0..plan.transactional.len())
+        .map(|n| tokio::spawn(TransactionalProducer::new(world, n).run()))
+        .collect();
+    for (group, plan) in plan.groups.iter().enumerate() {
+        for number in 0..plan.members.len() {
+            tokio::spawn(Member::new(world, group, number).run());
+        }
+    }
     let mut positions = Vec::new();
     for n in 0..plan.consumers.len() {
         let consumer = Consumer::new(world, n);
@@ -189,14 +212,21 @@ async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
     faults.abort();
     calm(world);
     let deadline = Instant::now() + REST;
-    finish(producers, deadline, problems).await;
+    finish("producer", producers, deadline, problems).await;
+    finish("transactional producer", transactional, deadline, problems).await;
+    progress(world, deadline, problems).await;
     all_stop(world, deadline, problems).await;
-    let Some((log, timestamps)) = read_settled(world, deadline, problems).await else {
+    let Some(reading) = read_settled(world, deadline, problems).await else {
         return;
     };
-    reach_the_end(&positions, &log, deadline, problems).await;
-    look_up_times(world, &timestamps).await;
-    judge(world, &log, &timestamps, problems);
+    reach_the_end(&positions, &reading.log, deadline, problems).await;
+    look_up_times(world, &reading.timestamps).await;
+    judge(world, &reading, problems);
+    let Ok(offsets) = timeout_at(deadline, committed_offsets(world)).await else {
+        problems.push(Problem::Stuck("committed offsets are not told".into()));
+        return;
+    };
+    judge_groups(world, &reading, &offsets, problems);
     let absent = all_is_there(world).await;
     problems.extend(absent.into_iter().map(Problem::Absent));
 }
@@ -263,23 +293,43 @@ fn strike(world: &Arc<World>, host: &Host, what: &What) {
     }
 }
 
-async fn finish(producers: Vec<JoinHandle<()>>, deadline: Instant, problems: &mut Vec<Problem>) {
+async fn finish(
+    kind: &str,
+    producers: Vec<JoinHandle<()>>,
+    deadline: Instant,
+    problems: &mut Vec<Problem>,
+) {
     for (number, producer) in producers.into_iter().enumerate() {
         let abort = producer.abort_handle();
         if timeout_at(deadline, producer).await.is_err() {
             abort.abort();
-            let text = format!("producer {number} gets no acknowledgement");
+            let text = format!("{kind} {number} gets no acknowledgement");
             problems.push(Problem::Stuck(text));
         }
     }
 }
 
-/// Reads everything, again while acks=1 records may still be on their way from a WAL.
+/// Every partition of every group finds an owner that commits.
+async fn progress(world: &Arc<World>, deadline: Instant, problems: &mut Vec<Problem>) {
+    for group in 0..world.plan.groups.len() {
+        while !world.groups.lock().is_fresh(group, world.plan.partitions) {
+            if Instant::now() > deadline {
+                let text = format!("group {group} does not commit for every partition");
+                problems.push(Problem::Stuck(text));
+                break;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// Reads everything, again while acks=1 records may still be on their way from a WAL, and while a transaction that nobody
+/// ends may still be aborted for its time.
 async fn read_settled(
     world: &Arc<World>,
     deadline: Instant,
     problems: &mut Vec<Problem>,
-) -> Option<(Log, Timestamps)> {
+) -> Option<Reading> {
     // A disk that is lost takes its records with it: for those nobody waits long.
     let disks = world.plan.loses_disks();
     let patience = if disks { LOST_DISK } else { REST };
@@ -287,9 +337,10 @@ async fn read_settled(
     loop {
         let mut found = Vec::new();
         let read = read_everywhere(world, deadline, &mut found).await;
-        let passes = read.as_ref().is_some_and(|(log, _)| {
-            let anomalies = check::check(&world.history.lock(), log, &[], Leases::MayBeLost);
-            anomalies.iter().any(Anomaly::may_pass)
+        let passes = read.as_ref().is_some_and(|reading| {
+            let history = world.history.lock();
+            let anomalies = check::check(&history, &reading.log, &[], Leases::MayBeLost);
+            reading.held_up().next().is_some() || anomalies.iter().any(Anomaly::may_pass)
         });
         if !passes || Instant::now() > patient {
             problems.extend(found);
@@ -304,12 +355,12 @@ async fn read_everywhere(
     world: &Arc<World>,
     deadline: Instant,
     problems: &mut Vec<Problem>,
-) -> Option<(Log, Timestamps)> {
-    let mut first: Option<(Log, Timestamps)> = None;
+) -> Option<Reading> {
+    let mut first: Option<Reading> = None;
     for host in &world.hosts {
         let reading = timeout_at(deadline, read_at(world, host)).await;
-        let log = match reading {
-            Ok(Ok(log)) => log,
+        let reading = match reading {
+            Ok(Ok(reading)) => reading,
             Ok(Err(why)) => {
                 let text = format!("agent {} does not show its log: {why}", host.number);
                 problems.push(Problem::Stuck(text));
@@ -322,14 +373,17 @@ async fn read_everywhere(
             }
         };
         match &first {
-            None => first = Some(log),
-            Some((seen, _)) => problems.extend(differ(seen, &log.0, host.number)),
+            None => first = Some(reading),
+            Some(seen) => {
+                problems.extend(differ(&seen.log, &reading.log, host.number));
+                problems.extend(differ(&seen.committed, &reading.committed, host.number));
+            }
         }
     }
     first
 }
 
-async fn read_at(world: &Arc<World>, host: &Host) -> Result<(Log, Timestamps), String> {
+async fn read_at(world: &Arc<World>, host: &Host) -> Result<Reading, String> {
     loop {
         if let Some(life) = host.alive()
             && let Some(connection) = connect_to(&life, "auditor").await
@@ -409,7 +463,45 @@ async fn look_up_times(world: &Arc<World>, timestamps: &Timestamps) {
     }
 }
 
-fn judge(world: &World, log: &Log, timestamps: &Timestamps, problems: &mut Vec<Problem>) {
+/// What the group of each copier has committed; those with members are asked, too.
+async fn committed_offsets(world: &World) -> BTreeMap<usize, i64> {
+    let mut chance = world.chance(10, 0);
+    let mut offsets = BTreeMap::new();
+    for (number, plan) in world.plan.transactional.iter().enumerate() {
+        if plan.copies {
+            let group = transactions::group_of(number);
+            let offset = transactions::committed_offset(world, &mut chance, &group, 0).await;
+            offsets.insert(number, offset);
+        }
+    }
+    for group in 0..world.plan.groups.len() {
+        let name = groups::name_of(group);
+        for partition in 0..world.plan.partitions {
+            let place = (group, partition);
+            let least = world.groups.lock().least(place);
+            let told = transactions::committed_offset(world, &mut chance, &name, partition).await;
+            world.groups.lock().told(place, least, told);
+        }
+    }
+    offsets
+}
+
+fn judge_groups(
+    world: &World,
+    reading: &Reading,
+    offsets: &BTreeMap<usize, i64>,
+    problems: &mut Vec<Problem>,
+) {
+    let end = transactions::End { reading, offsets };
+    let (history, reads) = (world.history.lock(), world.reads.lock());
+    let bad = transactions::check(&history, &world.transactions.lock(), &reads, &end);
+    problems.extend(bad.into_iter().map(Problem::Transaction));
+    let bad = world.groups.lock().check();
+    problems.extend(bad.into_iter().map(Problem::Group));
+}
+
+fn judge(world: &World, reading: &Reading, problems: &mut Vec<Problem>) {
+    let log = &reading.log;
     let plan = &world.plan;
     let leases = match plan.agents == 1 && !plan.loses_disks() {
         true => Leases::Kept,
@@ -429,7 +521,7 @@ fn judge(world: &World, log: &Log, timestamps: &Timestamps, problems: &mut Vec<P
             .filter(|a| !excused(a))
             .map(Problem::Write),
     );
-    let bad = reads::check(&reads, log, timestamps);
+    let bad = reads::check(&reads, log, &reading.committed, &reading.timestamps);
     problems.extend(bad.into_iter().map(Problem::Read));
 }
 

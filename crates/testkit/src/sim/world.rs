@@ -15,7 +15,10 @@ use sh_log::wal::memory::MemoryDisk;
 use sh_meta::MemoryStore;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{late::LateUpdates, life::Life, plan::Plan, reads::Reads};
+use super::{
+    groups::Groups, late::LateUpdates, life::Life, plan::Plan, reads::Reads,
+    transactions::Transactions,
+};
 use crate::torture::{chance::Chance, history::History};
 
 /// The wall clock at the beginning, milliseconds since the epoch.
@@ -35,6 +38,8 @@ pub struct World {
     pub calm: AtomicBool,
     pub history: Mutex<History>,
     pub reads: Mutex<Reads>,
+    pub transactions: Mutex<Transactions>,
+    pub groups: Mutex<Groups>,
     /// For each partition an offset that its end must be past.
     pub durable: Mutex<BTreeMap<i32, i64>>,
     /// Crash points that were passed.
@@ -117,6 +122,8 @@ impl World {
             calm: AtomicBool::new(false),
             history: Mutex::default(),
             reads: Mutex::default(),
+            transactions: Mutex::default(),
+            groups: Mutex::default(),
             durable: Mutex::default(),
             points: AtomicU64::new(0),
             sources: AtomicU32::new(0),

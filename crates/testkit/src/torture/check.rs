@@ -124,12 +124,15 @@ impl Places {
 }
 
 /// **A gap is explained by what stands behind it**: an acks=1 record keeps its offset through a crash of its agent, though
-/// what was before it and not acknowledged is gone. Nothing else leaves gaps.
+/// what was before it and not acknowledged is gone. Markers have offsets, too. Nothing else leaves gaps.
 fn offsets_rise(partition: i32, part: &PartitionLog, history: &History, out: &mut Vec<Anomaly>) {
     let mut next = 0;
     let end = std::iter::once((part.end, None));
     let records = part.records.iter().map(|r| (r.offset, r.id));
     for (offset, id) in records.chain(end) {
+        while next < offset && part.markers.contains(&next) {
+            next += 1;
+        }
         if offset < next {
             out.push(Anomaly::Backwards { partition, offset });
         }

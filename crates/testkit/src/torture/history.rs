@@ -1,5 +1,5 @@
 //! What producers did and were told, and what was read afterwards.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sh_client::Acks;
 
@@ -99,6 +99,8 @@ pub struct Found {
 pub struct PartitionLog {
     /// In the order they came.
     pub records: Vec<Found>,
+    /// Offsets of transaction markers.
+    pub markers: BTreeSet<i64>,
     /// The log end offset that the server tells.
     pub end: i64,
 }

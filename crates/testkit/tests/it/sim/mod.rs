@@ -1,7 +1,9 @@
 //! The simulated world: seeds, plans that once failed, the crash matrix, mutants.
 mod crash;
+mod groups;
 mod mutants;
 mod seeds;
+mod transactions;
 
 use std::sync::{
     Mutex,
@@ -9,6 +11,12 @@ use std::sync::{
 };
 
 use sh_testkit::sim::{Plan, run, shrink, shrink::report};
+
+/// How many seeds of the plainest kind; `STREAMHOUSE_TEST_SEEDS` says otherwise.
+fn seeds() -> usize {
+    let more = std::env::var("STREAMHOUSE_TEST_SEEDS").ok();
+    more.and_then(|n| n.parse().ok()).unwrap_or(200)
+}
 
 /// Runs what `plan_of` says for each of `0..count`, on all cores; the failures, by number.
 fn failures(count: usize, plan_of: impl Fn(usize) -> Plan + Sync) -> Vec<usize> {

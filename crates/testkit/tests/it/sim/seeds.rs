@@ -3,13 +3,7 @@ use std::path::{Path, PathBuf};
 
 use sh_testkit::sim::{Plan, run};
 
-use super::all_hold;
-
-/// `STREAMHOUSE_TEST_SEEDS` says how many.
-fn seeds() -> usize {
-    let more = std::env::var("STREAMHOUSE_TEST_SEEDS").ok();
-    more.and_then(|n| n.parse().ok()).unwrap_or(200)
-}
+use super::{all_hold, seeds};
 
 #[test]
 fn whole_agents_keep_their_promises_for_every_seed() {
