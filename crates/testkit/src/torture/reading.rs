@@ -35,7 +35,12 @@ async fn read(bootstrap: &str, topic: &str, partitions: i32) -> Result<Log> {
     let ends = read_with(bootstrap, topic, partitions, all, take).await?;
     let part = |(partition, end)| {
         let records = records.remove(&partition).unwrap_or_default();
-        (partition, PartitionLog { records, end })
+        let part = PartitionLog {
+            records,
+            end,
+            ..PartitionLog::default()
+        };
+        (partition, part)
     };
     Ok(ends.into_iter().map(part).collect())
 }

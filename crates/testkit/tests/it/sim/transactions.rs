@@ -52,5 +52,9 @@ fn the_known_flaw_of_the_classic_flow_is_found() {
     println!("the flaw of the classic flow: seed {found:?}");
     let seed = found.expect("a seed shows the flaw");
     let plan = Plan::of_transactions(seed);
-    assert_eq!(run(&plan, false).problems, [], "and version 2 does not have it");
+    assert_eq!(
+        run(&plan, false).problems,
+        [],
+        "and version 2 does not have it"
+    );
 }
