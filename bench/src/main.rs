@@ -7,6 +7,7 @@
 )]
 mod consume;
 mod gauge;
+mod groups;
 mod java;
 mod limits;
 mod measure;
@@ -32,7 +33,7 @@ usage: bench [--quick] [--only SERVER]... [--workload NAME] [--disk DIR] [--out 
 
     --quick         all of it in about six minutes, with shorter and fewer runs
     --only SERVER   only servers whose name contains this: folder, S3, distant, scale, Kafka, fsync
-    --workload NAME only workloads whose name contains this, as in the report; also idle, crowd, grow, overload
+    --workload NAME only workloads whose name contains this, as in the report; also idle, crowd, grow, overload, group
     --disk DIR      a folder on the disk that is measured (default: the folder for temporary files)
     --out DIR       where benchmarks.md, its plots and results.json are written (default: nowhere)
     --at HOST:PORT  measures the Kafka server that listens there, and no other; --pid names its process";

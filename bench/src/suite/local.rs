@@ -40,6 +40,9 @@ pub(super) async fn local(stage: &Stage, plan: &Plan, report: &mut Report) -> Re
     java_clients(stage, plan, report, &server).await?;
     drop(server);
     let server = start().await?;
+    groups::groups(&server, plan, report).await?;
+    drop(server);
+    let server = start().await?;
     grow(&server, plan, report).await
 }
 

@@ -1,5 +1,6 @@
 //! The workloads, server by server, and what their numbers are held against.
 mod cloud;
+mod groups;
 mod judge;
 mod kafka;
 mod local;
@@ -127,7 +128,8 @@ pub async fn run_at(server: &Server, plan: &Plan, report: &mut Report) -> Result
         writes(server, plan, report, acks).await?;
         steady(server, plan, report, acks, 500.0).await?;
     }
-    tail_reads(server, plan, report).await
+    tail_reads(server, plan, report).await?;
+    groups::groups(server, plan, report).await
 }
 
 async fn machine_limits(stage: &Stage, plan: &Plan, report: &mut Report) -> Result<()> {

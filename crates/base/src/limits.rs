@@ -10,6 +10,11 @@ pub const BATCH_DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const UPDATE_EXTENTS_MAX: usize = 4_000;
 /// How many batches of one producer and partition are remembered for the duplicate check (Kafka's own five).
 pub const PRODUCER_BATCHES_KEPT: usize = 5;
+/// A group's id, and a member's: they are parts of one key, and Postgres takes keys of 2,704 bytes at the most, escapes included.
+pub const GROUP_ID_BYTES_MAX: usize = 600;
+pub const MEMBER_ID_BYTES_MAX: usize = 600;
+/// What one member of a group may have stored: its subscription, and its assignment (as Kafka's `message.max.bytes`).
+pub const MEMBER_BYTES_MAX: usize = 1024 * 1024;
 /// Partitions of one topic.
 pub const TOPIC_PARTITIONS_MAX: i32 = 100_000;
 

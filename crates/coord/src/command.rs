@@ -2,9 +2,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sh_base::{Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use sh_base::{
+    Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId,
+    limits::{MEMBER_BYTES_MAX, MEMBER_ID_BYTES_MAX},
+};
 
-use crate::offsets::StoredOffset;
+use crate::{error::GroupError, offsets::StoredOffset};
 
 /// Names a request between a caller and a group; unique among the caller's unanswered requests.
 pub type RequestId = u64;
@@ -38,6 +41,43 @@ pub enum Command {
     ConsumerGroupDescribe,
     /// A leased job's request to drop what is too old; not a Kafka request.
     ExpireOffsets(ExpireOffsets),
+}
+
+impl Command {
+    /// What of it cannot be stored: an id too long to be part of a key, or more than one member may have.
+    ///
+    /// Without these bounds one request could keep the changes of its group, and of all groups beside it, from the store.
+    pub(crate) fn too_large(&self) -> Option<GroupError> {
+        let long = |id: &str| id.len() > MEMBER_ID_BYTES_MAX;
+        let stored = match self {
+            Command::JoinGroup(join) => {
+                let bytes = |p: &Protocol| p.name.len() + p.metadata.len();
+                join.protocols.iter().map(bytes).sum::<usize>() + length(&join.instance_id)
+            }
+            Command::SyncGroup(sync) => {
+                let largest = sync.assignments.iter().map(|(_, bytes)| bytes.len()).max();
+                largest.unwrap_or(0)
+            }
+            Command::ConsumerGroupHeartbeat(beat) if long(&beat.member_id) => {
+                return Some(GroupError::InvalidRequest);
+            }
+            Command::ConsumerGroupHeartbeat(beat) => {
+                let names = beat.subscribed_topic_names.iter().flatten();
+                let texts = [
+                    &beat.instance_id,
+                    &beat.rack_id,
+                    &beat.subscribed_topic_regex,
+                ];
+                names.map(String::len).sum::<usize>() + texts.into_iter().map(length).sum::<usize>()
+            }
+            _ => 0,
+        };
+        (stored > MEMBER_BYTES_MAX).then_some(GroupError::UnknownServerError)
+    }
+}
+
+fn length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }
 
 /// A way in which the member could work, in its order of preference, with bytes that only the members understand.

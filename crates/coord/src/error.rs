@@ -29,7 +29,7 @@ errors! {
     IllegalGeneration => "The generation is not the group's current one; join again.",
     /// The protocol type or the protocols do not fit those of the other members.
     InconsistentGroupProtocol => "The member's protocol type or protocols do not fit those of the group.",
-    InvalidGroupId => "The group id must not be empty.",
+    InvalidGroupId => "The group id must not be empty, nor longer than 600 bytes.",
     /// The group does not know this member; join anew.
     UnknownMemberId => "The group does not know this member; join again.",
     /// Outside of `group.min.session.timeout.ms` to `group.max.session.timeout.ms`.

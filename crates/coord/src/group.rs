@@ -5,13 +5,14 @@ mod offsets;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sh_base::Rng;
+use sh_base::{Rng, limits::MEMBER_ID_BYTES_MAX};
 
 use crate::{
     classic::{Classic, Member},
     command::{Client, Command, RequestId},
     consumer::Consumer,
     error::{GroupError, Refusal},
+    mutant,
     outbox::{Outbox, Output},
     reply::{Listing, Reply},
     row::{GroupRow, MemberRow},
@@ -55,6 +56,9 @@ pub enum Event {
     Abandon(GroupError),
 }
 
+/// A UUID as text.
+const UUID_BYTES: usize = 36;
+
 /// What the parts of a group share while they handle an event.
 pub(crate) struct Cx<'a> {
     pub group_id: &'a str,
@@ -74,9 +78,10 @@ impl Cx<'_> {
         let bytes = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
         uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid()
     }
-    /// An id that tells a person whose it is.
+    /// An id that tells a person whose it is, as far as there is room.
     pub fn member_id(&self, name: &str) -> String {
-        format!("{name}-{}", self.uuid())
+        let room = name.floor_char_boundary(MEMBER_ID_BYTES_MAX - UUID_BYTES - 1);
+        format!("{}-{}", &name[..room], self.uuid())
     }
 }
 
@@ -101,7 +106,12 @@ pub struct Group {
     rng: Arc<dyn Rng>,
     outbox: Outbox,
     timers: Timers,
+    /// Since when changes of members wait for the store.
+    waits_since: Option<Duration>,
 }
+
+/// How long changes of members may wait for the store before the wait does not count for the members' timeouts.
+const STORE_IS_SLOW: Duration = Duration::from_secs(1);
 
 /// A group as it is stored: all its rows but the offsets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,6 +159,7 @@ impl Group {
             rng,
             outbox,
             timers,
+            waits_since: None,
         };
         let cx = cx!(group, now);
         let members = snapshot.members.into_iter();
@@ -216,22 +227,67 @@ impl Group {
     }
 
     /// When to call [`Group::poll`], on the monotonic clock.
+    ///
+    /// **Timeouts stand still while changes of members wait for the store**: the members may be waiting for answers that wait
+    /// with them, and could not be heard of. [`Event::Persisted`] does what has fallen due.
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.timers.next()
+        match self.stands_still() {
+            true => None,
+            false => self.timers.next(),
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        self.outbox.members_wait() && !mutant::is("clock_runs_on")
     }
 
     /// Does what is due by now.
     #[must_use]
     pub fn poll(&mut self, now: Now) -> Vec<Output> {
+        if !self.stands_still() {
+            self.time_out(now);
+        }
+        self.flush(now)
+    }
+
+    fn time_out(&mut self, now: Now) {
         while let Some(timer) = self.timers.pop_due(now.mono) {
             self.timeout(now, timer);
         }
+    }
+
+    fn flush(&mut self, now: Now) -> Vec<Output> {
+        match self.outbox.members_wait() {
+            true => self.waits_since = self.waits_since.or(Some(now.mono)),
+            false => self.waits_since = None,
+        }
         self.outbox.flush()
+    }
+
+    fn persisted(
+        &mut self,
+        now: Now,
+        version: u64,
+        refused: &[(RequestId, GroupError)],
+    ) -> Vec<Output> {
+        let before = self.outbox.durable_version();
+        let mut out = self.outbox.persisted(version, refused);
+        let is_news = self.outbox.durable_version() > before;
+        if let Some(since) = self.waits_since.take_if(|_| is_news) {
+            let waited = now.mono.saturating_sub(since);
+            if waited >= STORE_IS_SLOW && !mutant::is("clock_runs_on") {
+                self.timers.postpone(waited);
+            }
+            self.time_out(now);
+        }
+        out.extend(self.flush(now));
+        out
     }
 
     fn timeout(&mut self, now: Now, timer: Timer) {
         let cx = cx!(self, now);
         match &mut self.kind {
+            _ if mutant::is("silence_is_patience") => {}
             Kind::Absent => {}
             Kind::Classic(classic) => classic.timeout(cx, timer),
             Kind::Consumer(consumer) => consumer.timeout(cx, timer),
@@ -248,13 +304,13 @@ impl Group {
                 command,
             } => self.request(now, id, client, command),
             Event::Persisted { version, refused } => {
-                return self.outbox.persisted(version, &refused);
+                return self.persisted(now, version, &refused);
             }
             Event::Topics(topics) => self.set_topics(topics),
             Event::Settings(settings) => self.settings = settings,
             Event::Abandon(code) => return self.abandon(now, code),
         }
-        self.outbox.flush()
+        self.flush(now)
     }
 
     fn set_topics(&mut self, topics: Arc<Topics>) {
@@ -274,6 +330,9 @@ impl Group {
     }
 
     fn request(&mut self, now: Now, id: RequestId, client: Client, command: Command) {
+        if let Some(code) = command.too_large() {
+            return self.outbox.reply(id, Reply::refused(&command, code));
+        }
         let reply = match command {
             Command::JoinGroup(join) => return self.join(now, id, client, join),
             Command::SyncGroup(sync) => return self.sync(now, id, sync),

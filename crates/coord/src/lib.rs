@@ -19,6 +19,10 @@ mod embedded;
 pub mod error;
 mod group;
 mod migrate;
+#[cfg(any(test, feature = "testing"))]
+pub mod mutant;
+#[cfg(not(any(test, feature = "testing")))]
+mod mutant;
 pub mod offsets;
 mod outbox;
 pub mod reply;

@@ -10,6 +10,7 @@ use crate::{
     embedded::{self, Subscription},
     error::{GroupError, Refusal},
     group::Cx,
+    mutant,
     row::{self, AssignedPartitions, ClassicFacade, ConsumerMemberRow, Target},
     topics::Topics,
 };
@@ -47,10 +48,12 @@ pub(crate) fn upgrade(cx: &mut Cx, classic: &mut Classic) -> Result<Consumer, Re
     let members = members.ok_or_else(|| {
         refused("an unsupported custom assignor is in use or the embedded consumer protocol is malformed")
     })?;
-    classic.refuse_all_waiting(cx, GroupError::RebalanceInProgress);
+    if !mutant::is("upgrade_forgets_waiting") {
+        classic.refuse_all_waiting(cx, GroupError::RebalanceInProgress);
+    }
     let gone = classic.saved.iter().filter(|id| !members.contains_key(*id));
     gone.for_each(|id| cx.out.delete_member(id));
-    Ok(Consumer::adopt(cx, classic.generation, members))
+    Ok(Consumer::adopt(cx, classic.newest_generation(), members))
 }
 
 /// `None`: the bytes of the member cannot be read, or hold an assignor's own data, which would be lost.

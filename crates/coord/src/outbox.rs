@@ -1,5 +1,7 @@
-//! The ordering rule of a group's answers: **no answer leaves before everything that the group had changed until then is
-//! durable**, whether the answer depends on it or not. So no client ever learns of a state that a take-over would not know.
+//! The ordering rule of a group's answers: **no answer leaves before what it rests on is durable**. An answer about members
+//! rests on every change of the group and its members until then, whether it depends on it or not; one about offsets rests on
+//! every change at all. So no client ever learns of a state that a take-over would not know, and a heartbeat does not wait
+//! for commits: while the store is away a group at rest keeps its members.
 //!
 //! One set of changes is on its way at a time; what changes meanwhile is collected and goes next. That is also what makes
 //! many commits one write.
@@ -8,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::{
     command::{RequestId, Transaction},
     error::GroupError,
+    mutant,
     offsets::OffsetRow,
     reply::Reply,
     row::{GroupRow, MemberRow},
@@ -78,7 +81,10 @@ pub enum OffsetChange {
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.group.is_none() && self.members.is_empty() && self.offsets.is_empty()
+        !self.concern_members() && self.offsets.is_empty()
+    }
+    fn concern_members(&self) -> bool {
+        self.group.is_some() || !self.members.is_empty()
     }
 }
 
@@ -87,11 +93,13 @@ pub(crate) struct Outbox {
     /// The newest version that was handed out.
     version: u64,
     in_flight: bool,
+    /// What is on its way changes the group or its members.
+    members_in_flight: bool,
     collected: Changes,
     /// Answers of the event that is being handled.
     fresh: Vec<(RequestId, Reply)>,
-    /// Answers that wait for a version to be durable, oldest first.
-    held: VecDeque<(u64, RequestId, Reply)>,
+    /// Answers that wait for a version to be durable, oldest first: about members, and about offsets.
+    held: [VecDeque<(u64, RequestId, Reply)>; 2],
 }
 
 impl Outbox {
@@ -124,17 +132,34 @@ impl Outbox {
         !self.in_flight && self.collected.is_empty()
     }
 
+    /// Whether the group has changed itself or its members and that is not durable yet: answers about members wait.
+    pub fn members_wait(&self) -> bool {
+        self.members_in_flight || self.collected.concern_members()
+    }
+
+    /// The version that an answer rests on; `None`: all that it rests on is durable.
+    fn rests_on(&self, about_offsets: bool) -> Option<u64> {
+        let (collected, in_flight) = match about_offsets || mutant::is("heartbeats_wait") {
+            true => (!self.collected.is_empty(), self.in_flight),
+            false => (self.collected.concern_members(), self.members_in_flight),
+        };
+        match (collected, in_flight) {
+            _ if mutant::is("answer_early") => None,
+            (true, _) => Some(self.version + 1),
+            (false, true) => Some(self.version),
+            (false, false) => None,
+        }
+    }
+
     /// Ends an event: the answers that may leave, and the next changes if none are on their way.
     pub fn flush(&mut self) -> Vec<Output> {
-        let waits_for = match (self.collected.is_empty(), self.in_flight) {
-            (false, _) => Some(self.version + 1),
-            (true, true) => Some(self.version),
-            (true, false) => None,
-        };
         let mut out = Vec::new();
-        for (request, reply) in self.fresh.drain(..) {
-            match waits_for {
-                Some(version) => self.held.push_back((version, request, reply)),
+        for (request, reply) in std::mem::take(&mut self.fresh) {
+            let about_offsets = reply.is_about_offsets();
+            match self.rests_on(about_offsets) {
+                Some(version) => {
+                    self.held[usize::from(about_offsets)].push_back((version, request, reply));
+                }
                 None => out.push(Output::Reply(request, reply)),
             }
         }
@@ -148,38 +173,39 @@ impl Outbox {
         }
         self.version += 1;
         self.in_flight = true;
+        self.members_in_flight = self.collected.concern_members();
         Some(Persist {
             version: self.version,
             changes: std::mem::take(&mut self.collected),
         })
     }
 
-    /// The version is durable, but for the refused commits. An old or unknown version is ignored.
+    /// The version is durable, but for the refused commits: the answers that may leave now. An old or unknown version is
+    /// ignored.
     pub fn persisted(&mut self, version: u64, refused: &[(RequestId, GroupError)]) -> Vec<Output> {
         if !self.in_flight || version != self.version {
             return Vec::new();
         }
-        self.in_flight = false;
+        (self.in_flight, self.members_in_flight) = (false, false);
         let mut out = Vec::new();
-        while let Some((_, request, mut reply)) = self.held.pop_front_if(|(v, ..)| *v <= version) {
-            if let Some((_, code)) = refused.iter().find(|(id, _)| *id == request) {
-                reply.refuse(*code);
+        for held in &mut self.held {
+            while let Some((_, request, mut reply)) = held.pop_front_if(|(v, ..)| *v <= version) {
+                if let Some((_, code)) = refused.iter().find(|(id, _)| *id == request) {
+                    reply.refuse(*code);
+                }
+                out.push(Output::Reply(request, reply));
             }
-            out.push(Output::Reply(request, reply));
         }
-        out.extend(self.next_changes().map(Output::Persist));
         out
     }
 
     /// Nothing will be durable any more: every answer that waits becomes a refusal.
     pub fn abandon(&mut self, code: GroupError) -> Vec<Output> {
-        let held = self
-            .held
-            .drain(..)
-            .map(|(_, request, reply)| (request, reply));
+        let held = self.held.iter_mut().flat_map(|held| held.drain(..));
+        let held = held.map(|(_, request, reply)| (request, reply));
         let waiting: Vec<_> = held.chain(self.fresh.drain(..)).collect();
         self.collected = Changes::default();
-        self.in_flight = false;
+        (self.in_flight, self.members_in_flight) = (false, false);
         let refuse = |(request, mut reply): (RequestId, Reply)| {
             reply.refuse(code);
             Output::Reply(request, reply)

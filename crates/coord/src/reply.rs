@@ -47,6 +47,24 @@ impl Reply {
         }
     }
 
+    /// Whether it tells of committed offsets, and so rests on all that was committed before.
+    pub(crate) fn is_about_offsets(&self) -> bool {
+        match self {
+            Reply::OffsetCommit(_)
+            | Reply::OffsetFetch(_)
+            | Reply::OffsetDelete(_)
+            | Reply::DeleteGroup(_)
+            | Reply::ExpireOffsets(_) => true,
+            Reply::JoinGroup(_)
+            | Reply::SyncGroup(_)
+            | Reply::Heartbeat(_)
+            | Reply::LeaveGroup(_)
+            | Reply::DescribeGroup(_)
+            | Reply::ConsumerGroupHeartbeat(_)
+            | Reply::ConsumerGroupDescribe(_) => false,
+        }
+    }
+
     /// Turns an answer that was decided, but could not be made durable, into a refusal.
     pub(crate) fn refuse(&mut self, code: GroupError) {
         match self {

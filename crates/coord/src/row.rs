@@ -25,7 +25,11 @@ pub enum GroupRow {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassicRow {
+    /// Of the last rebalance that was completed.
     pub generation: i32,
+    /// The newest generation that members were told of, whether its rebalance was completed or not.
+    #[serde(default)]
+    pub begun: i32,
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     pub leader: Option<String>,

@@ -65,6 +65,15 @@ impl Timers {
         self.deadlines.clear();
         self.queue.clear();
     }
+    /// Moves all deadlines: time has passed that does not count.
+    pub fn postpone(&mut self, by: Duration) {
+        self.deadlines.values_mut().for_each(|at| *at += by);
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue
+            .into_iter()
+            .map(|(at, timer)| (at + by, timer))
+            .collect();
+    }
     pub fn next(&self) -> Option<Duration> {
         self.queue.first().map(|(at, _)| *at)
     }

@@ -132,7 +132,8 @@ pub enum Key {
     /// **A group**, classic or of KIP-848: generation or epoch. JSON, `sh_coord::row`. Written at each completed rebalance;
     /// deleted with the group. Covered by `GroupCoordinator`.
     Group(Org, String),
-    /// A member of a group, by its id, and what it was assigned. JSON, `sh_coord::row`. Covered by `GroupCoordinator`.
+    /// A member of a group, by its id, and what it was assigned. JSON, `sh_coord::row`; while a change is under way that one
+    /// update cannot hold, `staged` of `sh_node`, then also a row of the empty id. Covered by `GroupCoordinator`.
     GroupMember(Org, String, String),
     /// **A committed offset** of a group, by topic id: a topic that is created anew has none. JSON, `sh_coord::offsets`.
     /// Written by commits and by the end of a transaction; goes with its retention, its topic or its group. Covered by

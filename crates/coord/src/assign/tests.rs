@@ -145,3 +145,63 @@ fn check_that_no_move_helps(
         }
     }
 }
+
+/// The fewest partitions that must leave living members when all are subscribed to the same: what each has beyond its share,
+/// the larger shares going to those that have most.
+fn needed_moves(loads: &[usize], partitions: usize) -> usize {
+    let (share, larger) = (partitions / loads.len(), partitions % loads.len());
+    let mut loads = loads.to_vec();
+    loads.sort_unstable_by(|a, b| b.cmp(a));
+    let cap = |place: usize| share + usize::from(place < larger);
+    let beyond = loads
+        .iter()
+        .enumerate()
+        .map(|(place, load)| load.saturating_sub(cap(place)));
+    beyond.sum()
+}
+
+/// How many partitions uniform takes from members that stay, and how many it must.
+fn moves(partitions: PartitionIndex, before: usize, leave: usize, join: usize) -> (usize, usize) {
+    let partitions = BTreeMap::from([(topic(1), partitions)]);
+    let mut members: BTreeMap<String, Subscriber> = (0..before)
+        .map(|i| (format!("m{i}"), subscriber(&[1])))
+        .collect();
+    let first = Assignor::Uniform.assign(&members, &partitions);
+    settle(&mut members, first.clone());
+    (0..leave.min(before)).for_each(|i| drop(members.remove(&format!("m{i}"))));
+    members.extend((0..join).map(|i| (format!("n{i}"), subscriber(&[1]))));
+    if members.is_empty() {
+        return (0, 0);
+    }
+    let second = Assignor::Uniform.assign(&members, &partitions);
+    let had = |id: &String| first.get(id).map_or(0, count);
+    let lost = |id: &String| {
+        first.get(id).map_or(0, |f| {
+            f.iter()
+                .filter(|(t, p)| !second[id].contains(t, *p))
+                .count()
+        })
+    };
+    let loads: Vec<usize> = members.keys().map(had).collect();
+    (
+        members.keys().map(lost).sum(),
+        needed_moves(&loads, partitions[&topic(1)] as usize),
+    )
+}
+
+proptest! {
+    #[test]
+    fn uniform_moves_as_little_as_equal_shares_need(
+        partitions in 0..60i32, before in 1..12usize, leave in 0..6usize, join in 0..6usize,
+    ) {
+        let (moved, needed) = moves(partitions, before, leave, join);
+        prop_assert_eq!(moved, needed);
+    }
+}
+
+#[test]
+fn an_assignor_that_forgets_what_was_is_noticed() {
+    let forgets = || moves(12, 3, 1, 1);
+    let (moved, needed) = crate::mutant::with("forgetful_assignor", forgets);
+    assert!(moved > needed, "{moved} of {needed}");
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sh_base::{PartitionIndex, TopicId};
 
 use super::Subscriber;
-use crate::row::Target;
+use crate::{mutant, row::Target};
 
 pub(super) fn assign(
     subscribers: &BTreeMap<String, Subscriber>,
@@ -60,7 +60,8 @@ impl<'a> Builder<'a> {
 
     /// Everybody keeps what it had and still may have.
     fn keep(&mut self) {
-        for (i, member) in self.members.clone().into_iter().enumerate() {
+        let members = self.members.clone().into_iter().enumerate();
+        for (i, member) in members.filter(|_| !mutant::is("forgetful_assignor")) {
             for (topic, partition) in member.target.iter() {
                 let exists = self
                     .partitions

@@ -1,6 +1,6 @@
 //! What a classic group has against a commit, or a deletion, of offsets.
 use super::{Classic, State};
-use crate::{command::OffsetCommit, error::GroupError, group::Cx};
+use crate::{command::OffsetCommit, error::GroupError, group::Cx, mutant};
 
 impl Classic {
     /// A commit comes from a member of this generation, or, while there are no members, from a consumer that works alone.
@@ -14,7 +14,7 @@ impl Classic {
             generation >= 0 || !commit.member_id.is_empty() || commit.instance_id.is_some();
         if names_member {
             self.validate(&commit.member_id, commit.instance_id.as_deref())?;
-            if generation != self.generation {
+            if generation != self.generation && !mutant::is("stale_commit") {
                 return Err(GroupError::IllegalGeneration);
             }
         } else if !transactional && self.state != State::Empty {

@@ -26,6 +26,7 @@ use crate::{
     embedded::{self, Subscription},
     error::GroupError,
     group::Cx,
+    mutant,
     offsets::RetentionStart,
     reply::{GroupState, JoinReply, Reply, SyncReply},
     row::{ClassicRow, GroupRow, MemberRow},
@@ -47,6 +48,8 @@ pub(crate) enum State {
 pub(crate) struct Classic {
     pub state: State,
     pub generation: i32,
+    /// The newest generation that members were told of, here or by a former coordinator.
+    begun: i32,
     pub protocol_type: Option<String>,
     /// Chosen at the end of the join phase.
     pub protocol: Option<String>,
@@ -66,6 +69,8 @@ pub(crate) struct Classic {
     subscribed: Option<BTreeSet<String>>,
     /// Members that have a row in the store.
     pub saved: BTreeSet<String>,
+    /// The group's row, as the last completed rebalance left it.
+    completed: ClassicRow,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +88,15 @@ impl Classic {
         Classic {
             state: State::Empty,
             generation: 0,
+            begun: 0,
+            completed: ClassicRow {
+                generation: 0,
+                begun: 0,
+                protocol_type: None,
+                protocol: None,
+                leader: None,
+                since_ms: now_ms,
+            },
             protocol_type: None,
             protocol: None,
             leader: None,
@@ -101,11 +115,16 @@ impl Classic {
     pub fn restore(cx: &mut Cx, row: ClassicRow, members: BTreeMap<String, Member>) -> Self {
         let mut group = Classic::new(row.since_ms);
         group.saved = members.keys().cloned().collect();
+        group.completed = row.clone();
         group.generation = row.generation;
+        group.begun = row.begun.max(row.generation);
         group.protocol_type = row.protocol_type;
         group.protocol = row.protocol;
         group.leader = row.leader;
         group.adopt(cx, members);
+        if mutant::is("takeover_rebalances") && !group.members.is_empty() {
+            group.prepare_rebalance(cx);
+        }
         group
     }
 
@@ -146,13 +165,26 @@ impl Classic {
 
     /// Stores that the group exists, before its first rebalance has completed.
     pub fn persist_new(&mut self, cx: &mut Cx) {
-        cx.out.put_group(GroupRow::Classic(ClassicRow {
-            generation: 0,
-            protocol_type: None,
-            protocol: None,
-            leader: None,
-            since_ms: self.since_ms,
-        }));
+        cx.out.put_group(GroupRow::Classic(self.completed.clone()));
+    }
+
+    /// The newest generation that anybody was told of.
+    pub fn newest_generation(&self) -> i32 {
+        self.generation.max(self.begun)
+    }
+
+    /// **A generation is told of only when it is stored that it was begun**, so that no coordinator ever gives it again.
+    fn begin(&mut self, cx: &mut Cx) {
+        let newest = match mutant::is("generation_unstored") {
+            true => self.generation,
+            false => self.newest_generation(),
+        };
+        self.generation = newest.wrapping_add(1).max(1);
+        self.begun = self.generation;
+        self.completed.begun = self.begun;
+        if !mutant::is("generation_unstored") {
+            cx.out.put_group(GroupRow::Classic(self.completed.clone()));
+        }
     }
 
     fn enter(&mut self, cx: &Cx, state: State) {
@@ -178,7 +210,9 @@ impl Classic {
         if let Some(instance) = instance_id {
             match self.statics.get(instance) {
                 None => return Err(GroupError::UnknownMemberId),
-                Some(id) if id != member_id => return Err(GroupError::FencedInstanceId),
+                Some(id) if id != member_id && !mutant::is("fenced_lives_on") => {
+                    return Err(GroupError::FencedInstanceId);
+                }
                 Some(_) => {}
             }
         }
@@ -256,13 +290,7 @@ impl Classic {
 
     /// Stores the group as it is now. Only called where a rebalance is complete, so never with half of one.
     pub fn persist(&mut self, cx: &mut Cx) {
-        cx.out.put_group(GroupRow::Classic(ClassicRow {
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            since_ms: self.since_ms,
-        }));
+        self.complete(cx);
         let gone = self
             .saved
             .iter()
@@ -272,6 +300,29 @@ impl Classic {
             cx.out.put_member(id, MemberRow::Classic(member.row()));
         }
         self.saved = self.members.keys().cloned().collect();
+    }
+
+    fn complete(&mut self, cx: &mut Cx) {
+        self.completed = ClassicRow {
+            generation: self.generation,
+            begun: self.newest_generation(),
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone(),
+            since_ms: self.since_ms,
+        };
+        cx.out.put_group(GroupRow::Classic(self.completed.clone()));
+    }
+
+    /// Stores that a member goes by another id, and nothing else.
+    fn persist_renamed(&mut self, cx: &mut Cx, old: &str, new: &str) {
+        self.complete(cx);
+        cx.out.delete_member(old);
+        self.saved.remove(old);
+        if let Some(member) = self.members.get(new) {
+            cx.out.put_member(new, MemberRow::Classic(member.row()));
+            self.saved.insert(new.to_owned());
+        }
     }
 
     fn join_reply(&self, member_id: &str) -> JoinReply {

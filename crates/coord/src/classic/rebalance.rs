@@ -1,5 +1,8 @@
 //! The join phase: how it begins, whom it waits for, how it ends.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Classic, InitialDelay, Member, State};
 use crate::{error::GroupError, group::Cx, reply::Reply, timers::Timer};
@@ -128,7 +131,7 @@ impl Classic {
     }
 
     fn begin_generation(&mut self, cx: &mut Cx) {
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.begin(cx);
         self.initial = None;
         self.pending_sync.clear();
         self.protocol = self.select_protocol();
@@ -162,12 +165,26 @@ impl Classic {
         }
     }
 
+    /// The protocols that every member supports.
+    fn supported_by_all(&self) -> BTreeSet<&str> {
+        let mut members = self.members.values();
+        let first = members.next().into_iter().flat_map(|m| &m.protocols);
+        let mut all: BTreeSet<&str> = first.map(|p| &*p.name).collect();
+        for member in members {
+            all.retain(|name| member.supports(name));
+        }
+        all
+    }
+
     /// The protocol that most members like best, of those that all of them support; ties go to the leader's order.
     pub(super) fn select_protocol(&self) -> Option<String> {
-        let by_all = |name: &str| self.members.values().all(|m| m.supports(name));
+        let by_all = self.supported_by_all();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            let favourite = member.protocols.iter().find(|p| by_all(&p.name))?;
+            let favourite = member
+                .protocols
+                .iter()
+                .find(|p| by_all.contains(&*p.name))?;
             *votes.entry(&favourite.name).or_default() += 1;
         }
         let most = votes.values().max().copied()?;

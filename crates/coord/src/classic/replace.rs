@@ -24,7 +24,7 @@ impl Classic {
             member.update(join);
         }
         if self.state == State::Stable && self.select_protocol() == self.protocol {
-            return self.come_back(cx, request, join, new, leader_before);
+            return self.come_back(cx, request, join, (old, new), leader_before);
         }
         if let Some(member) = self.members.get_mut(new) {
             member.wait_for_join(cx, request, NEW_MEMBER_JOIN_TIMEOUT);
@@ -62,13 +62,13 @@ impl Classic {
         cx: &mut Cx,
         request: RequestId,
         join: &JoinGroup,
-        new: &str,
+        (old, new): (&str, &str),
         leader_before: Option<String>,
     ) {
         if let Some(member) = self.members.get(new) {
             member.heard(cx);
         }
-        self.persist(cx);
+        self.persist_renamed(cx, old, new);
         let mut reply = self.join_reply(new);
         if join.supports_skipping_assignment {
             reply.skip_assignment = self.is_leader(new);

@@ -5,6 +5,7 @@ use super::Consumer;
 use crate::{
     command::{OffsetCommit, OffsetFetch},
     error::GroupError,
+    mutant,
     row::ConsumerMemberRow,
     topics::Topics,
 };
@@ -40,6 +41,7 @@ impl Consumer {
         }
         match epoch {
             epoch if epoch == member.epoch => Ok(CommitCheck::Accept),
+            _ if mutant::is("stale_commit") => Ok(CommitCheck::Accept),
             epoch if epoch > member.epoch => Err(stale(member)),
             epoch => Ok(CommitCheck::ByAssignment {
                 member_id: commit.member_id.clone(),

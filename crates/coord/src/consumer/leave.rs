@@ -4,7 +4,7 @@ use super::{
     subscribe::{fenced, unknown, unknown_instance},
 };
 use crate::{
-    command::ConsumerGroupHeartbeat, error::Refusal, group::Cx, reply::HeartbeatReply,
+    command::ConsumerGroupHeartbeat, error::Refusal, group::Cx, mutant, reply::HeartbeatReply,
     row::AssignedPartitions,
 };
 
@@ -54,7 +54,8 @@ impl Consumer {
         if self.take(cx, id).is_some() {
             self.resolve_new(cx.topics);
             // Where only classic members remain, theirs is the next generation: that of the rebalance that follows.
-            self.bump_epoch_if(cx, !self.should_downgrade(cx.settings));
+            let shared = !mutant::is("leaver_keeps_its_share");
+            self.bump_epoch_if(cx, shared && !self.should_downgrade(cx.settings));
         }
     }
 }

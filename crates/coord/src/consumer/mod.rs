@@ -26,6 +26,7 @@ use sh_base::{PartitionIndex, TopicId};
 pub(crate) use self::{check::check_request, commit::CommitCheck};
 use crate::{
     group::Cx,
+    mutant,
     reply::GroupState,
     row::{ConsumerMemberRow, ConsumerRow, GroupRow, MemberRow, MemberState},
     settings::GroupSettings,
@@ -108,6 +109,7 @@ impl Consumer {
         };
         group.insert_all(cx.topics, members);
         group.start_sessions(cx);
+        group.epoch += i32::from(mutant::is("takeover_rebalances"));
         group
     }
 

@@ -10,6 +10,7 @@ use super::Consumer;
 use crate::{
     command::TopicPartitions,
     group::Cx,
+    mutant,
     row::{AssignedPartitions, ConsumerMemberRow, MemberState},
 };
 
@@ -93,6 +94,9 @@ impl Step<'_> {
 
     fn still_owns(&self, revoking: &AssignedPartitions) -> bool {
         let Some(owned) = self.owned else { return true };
+        if mutant::is("revocation_unheard") {
+            return false;
+        }
         owned.iter().any(|(topic, partitions)| {
             partitions
                 .iter()
@@ -106,10 +110,8 @@ impl Step<'_> {
 
     /// A partition is free when nobody has it, or when this member was to give it up itself.
     fn is_free(&self, topic: TopicId, partition: PartitionIndex) -> bool {
-        self.group
-            .owners
-            .get(&(topic, partition))
-            .is_none_or(|owner| owner == self.id)
+        let owner = self.group.owners.get(&(topic, partition));
+        owner.is_none_or(|owner| owner == self.id) || mutant::is("owner_unchecked")
     }
 
     fn towards_target(&self) -> ConsumerMemberRow {

@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use super::Consumer;
 use crate::{
     error::{GroupError, Refusal},
+    mutant,
     topics::Topics,
 };
 
@@ -140,7 +141,7 @@ impl Consumer {
 
     /// The view of the topics is another now; who heartbeats next finds out whether that matters.
     pub fn topics_changed(&mut self, topics: &Topics) {
-        self.topics_changed = true;
+        self.topics_changed = !mutant::is("topics_forgotten");
         self.resolve_all(topics);
     }
 }

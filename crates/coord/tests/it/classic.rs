@@ -502,7 +502,8 @@ fn a_take_over_in_a_rebalance_goes_back_to_the_last_completed_one() {
         .map(|m| m.member_id.clone())
         .find(|id| *id != leader)
         .unwrap();
-    assert_eq!(d.rejoin_all(&[leader, other])[0].generation, 2);
+    // Members were told of the second generation: nobody is told of it again.
+    assert_eq!(d.rejoin_all(&[leader, other])[0].generation, 3);
 }
 
 #[test]
@@ -611,4 +612,29 @@ fn a_static_member_that_comes_back_in_the_sync_phase_begins_a_new_rebalance() {
     let again = d.join(join_static("", "one"));
     let again = d.joined(again);
     assert_eq!((again.generation, again.skip_assignment), (2, false));
+}
+
+#[test]
+fn what_no_store_takes_is_refused_before_it_is_part_of_the_group() {
+    let mut d = Driver::new();
+    let long = "c".repeat(30_000);
+    let asked = d.send_as(&long, Command::JoinGroup(join("")));
+    let told = d.joined(asked).member_id;
+    assert!(
+        told.len() <= 600 && told.starts_with("ccc"),
+        "{}",
+        told.len()
+    );
+    let mut huge = join("");
+    huge.protocols[0].metadata = vec![0; 2 << 20].into();
+    let asked = d.join(huge);
+    assert_eq!(d.joined(asked).error, Some(GroupError::UnknownServerError));
+    let members = d.stable_group(1);
+    let mut sync = sync(&members[0], &[]);
+    sync.assignments = vec![(members[0].member_id.clone(), vec![0; 2 << 20].into())];
+    let asked = d.send(Command::SyncGroup(sync));
+    assert_eq!(d.synced(asked).error, Some(GroupError::UnknownServerError));
+    assert_eq!(d.heartbeat(&members[0].member_id, 1), None);
+    let refused = d.beat(joining(&"m".repeat(601), &["t"])).unwrap_err();
+    assert_eq!(refused.code, GroupError::InvalidRequest);
 }

@@ -43,6 +43,8 @@ pub struct Driver {
     pub offsets: Offsets,
     /// Answers that have come and were not taken.
     pub replies: BTreeMap<RequestId, Reply>,
+    /// Requests in the order of their answers.
+    pub answered: Vec<RequestId>,
     /// Changes that were handed out and are not stored yet.
     pub outgoing: Option<Persist>,
     /// Store everything as soon as it is handed out.
@@ -81,6 +83,7 @@ impl Driver {
             stored: Snapshot::default(),
             offsets: Offsets::new(),
             replies: BTreeMap::new(),
+            answered: Vec::new(),
             outgoing: None,
             stores_at_once: true,
             persists: 0,
@@ -119,6 +122,7 @@ impl Driver {
         for output in outputs {
             match output {
                 Output::Reply(id, reply) => {
+                    self.answered.push(id);
                     assert!(
                         self.replies.insert(id, reply).is_none(),
                         "request {id} was answered twice"
@@ -330,6 +334,9 @@ impl Driver {
             Reply::ConsumerGroupHeartbeat(reply) => reply,
             other => panic!("{other:?}"),
         }
+    }
+    pub fn group_type(&self) -> Option<&'static str> {
+        Some(self.group.listing()?.group_type)
     }
     pub fn state(&self) -> Option<&'static str> {
         Some(self.group.listing()?.state.name())

@@ -4,4 +4,4 @@ mod consumer;
 mod driver;
 mod migration;
 mod offsets;
-mod property;
+mod schedules;

@@ -1,5 +1,4 @@
 //! ConsumerGroupDescribe: groups of KIP-848, with what their members have and what they shall have.
-use futures::{StreamExt, stream};
 use kafka_protocol::{
     messages::{
         ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, GroupId,
@@ -11,11 +10,10 @@ use sh_coord::{
     Command, GroupError, Refusal,
     reply::{ConsumerDescription, ConsumerMemberDescription, DescribedTopic},
 };
-use sh_node::Resource;
 
 use super::{
-    groups::{GROUPS_AT_ONCE, ask, optional_text},
-    shape::{NO_OPERATIONS, operation_bits, text, topic_name},
+    groups::{ask, each, operations_on, optional_text},
+    shape::{text, topic_name},
 };
 use crate::{door::Ctx, errors::group_code};
 
@@ -29,17 +27,12 @@ pub async fn handle(
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
     let operations = request.include_authorized_operations;
-    let groups = stream::iter(request.group_ids);
-    let described = groups
-        .map(|group| describe(ctx, version, operations, group))
-        .buffered(GROUPS_AT_ONCE);
-    ConsumerGroupDescribeResponse::default().with_groups(described.collect().await)
+    let about = |group| describe(ctx, version, operations, group);
+    ConsumerGroupDescribeResponse::default().with_groups(each(request.group_ids, about).await)
 }
 
 async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> DescribedGroup {
-    let answer = DescribedGroup::default()
-        .with_error_message(None)
-        .with_authorized_operations(NO_OPERATIONS);
+    let answer = DescribedGroup::default().with_error_message(None);
     let reply = ask!(ctx, &group, Command::ConsumerGroupDescribe => ConsumerGroupDescribe);
     let described = match reply.unwrap_or_else(|error| Err(Refusal::from(error))) {
         Ok(description) => fill(version, answer, description),
@@ -47,14 +40,11 @@ async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> 
             .with_error_code(group_code(refusal.code))
             .with_error_message(why(refusal)),
     };
-    let described = match operations && described.error_code == 0 {
-        true => {
-            let bits = operation_bits(ctx.node(), &ctx.caller, Resource::Group(&group));
-            described.with_authorized_operations(bits)
-        }
-        false => described,
-    };
-    described.with_group_id(group)
+    let wanted = operations && described.error_code == 0;
+    let bits = operations_on(ctx, &group, wanted);
+    described
+        .with_authorized_operations(bits)
+        .with_group_id(group)
 }
 
 /// Kafka has no sentence for a group without a name.

@@ -1,5 +1,4 @@
 //! DescribeGroups: groups of the classic protocol, with their members.
-use futures::{StreamExt, stream};
 use kafka_protocol::messages::{
     DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
     describe_groups_response::{DescribedGroup, DescribedGroupMember},
@@ -8,11 +7,10 @@ use sh_coord::{
     Command, GroupError,
     reply::{DescribeReply, DescribedMember},
 };
-use sh_node::Resource;
 
 use super::{
-    groups::{GROUPS_AT_ONCE, ask, optional_text},
-    shape::{NO_OPERATIONS, operation_bits, text},
+    groups::{ask, each, operations_on, optional_text},
+    shape::text,
 };
 use crate::{door::Ctx, errors::group_code};
 
@@ -25,29 +23,21 @@ pub async fn handle(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let operations = request.include_authorized_operations;
-    let groups = stream::iter(request.groups);
-    let described = groups
-        .map(|group| describe(ctx, version, operations, group))
-        .buffered(GROUPS_AT_ONCE);
-    DescribeGroupsResponse::default().with_groups(described.collect().await)
+    let about = |group| describe(ctx, version, operations, group);
+    DescribeGroupsResponse::default().with_groups(each(request.groups, about).await)
 }
 
 async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> DescribedGroup {
-    let answer = DescribedGroup::default()
-        .with_error_message(None)
-        .with_authorized_operations(NO_OPERATIONS);
+    let answer = DescribedGroup::default().with_error_message(None);
     let described = match ask!(ctx, &group, Command::DescribeGroup => DescribeGroup) {
         Ok(reply) => fill(version, answer, reply),
         Err(error) => answer.with_error_code(group_code(error)),
     };
-    let described = match operations && described.error_code == 0 {
-        true => {
-            let bits = operation_bits(ctx.node(), &ctx.caller, Resource::Group(&group));
-            described.with_authorized_operations(bits)
-        }
-        false => described,
-    };
-    described.with_group_id(group)
+    let wanted = operations && described.error_code == 0;
+    let bits = operations_on(ctx, &group, wanted);
+    described
+        .with_authorized_operations(bits)
+        .with_group_id(group)
 }
 
 fn fill(version: i16, answer: DescribedGroup, reply: DescribeReply) -> DescribedGroup {

@@ -1,5 +1,6 @@
 //! What the APIs of consumer groups share: asking a group, and its words on the wire.
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use kafka_protocol::{
     messages::{GroupId, TopicName},
     protocol::StrBytes,
@@ -9,8 +10,9 @@ use sh_coord::{
     Client, GroupError,
     reply::{OffsetsReply, PartitionCodes},
 };
+use sh_node::Resource;
 
-use super::shape::{text, topic_name};
+use super::shape::{NO_OPERATIONS, operation_bits, text, topic_name};
 use crate::{door::Ctx, errors};
 
 /// Groups of one request that are asked at the same time.
@@ -37,6 +39,23 @@ macro_rules! ask {
     }};
 }
 pub(crate) use ask;
+
+/// Asks about groups one by one, a few at the same time; the answers in the order of the groups.
+pub async fn each<D, F: Future<Output = D>>(
+    groups: Vec<GroupId>,
+    about: impl Fn(GroupId) -> F,
+) -> Vec<D> {
+    let asked = stream::iter(groups).map(about);
+    asked.buffered(GROUPS_AT_ONCE).collect().await
+}
+
+/// What the caller may do with a group that exists, if the request asks for that.
+pub fn operations_on(ctx: &Ctx, group: &GroupId, wanted: bool) -> i32 {
+    match wanted {
+        true => operation_bits(ctx.node(), &ctx.caller, Resource::Group(group)),
+        false => NO_OPERATIONS,
+    }
+}
 
 /// The code of an outcome.
 pub fn code(error: Option<GroupError>) -> i16 {

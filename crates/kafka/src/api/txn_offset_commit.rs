@@ -1,17 +1,19 @@
 //! TxnOffsetCommit (KIP-98, KIP-447, KIP-890): offsets that become committed when their transaction does.
 use kafka_protocol::messages::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse,
-    txn_offset_commit_request::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
     txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic},
 };
 use sh_base::ProducerId;
 use sh_coord::{
-    Command, GroupError,
-    command::{CommitPartition, CommitTopic, OffsetCommit, Transaction},
+    GroupError,
+    command::{OffsetCommit, Transaction},
     reply::OffsetsReply,
 };
 
-use super::groups::{ask, codes_by_topic, optional};
+use super::{
+    commits::{ask_commit, commit_response, commit_topics},
+    groups::optional,
+};
 use crate::door::Ctx;
 
 /// Generation and member came with this version (KIP-447).
@@ -27,9 +29,8 @@ pub async fn handle(
     request: TxnOffsetCommitRequest,
 ) -> TxnOffsetCommitResponse {
     let group = request.group_id.to_string();
-    let commit = commit(version, request);
-    let reply = ask!(ctx, &group, Command::OffsetCommit(commit) => OffsetCommit);
-    response(version, reply.unwrap_or_default())
+    let reply = ask_commit(ctx, &group, commit(version, request)).await;
+    response(version, reply)
 }
 
 fn commit(version: i16, request: TxnOffsetCommitRequest) -> OffsetCommit {
@@ -47,23 +48,7 @@ fn commit(version: i16, request: TxnOffsetCommitRequest) -> OffsetCommit {
         retention_ms: None,
         knows_member_epochs: false,
         transaction: Some(transaction),
-        topics: request.topics.into_iter().map(topic).collect(),
-    }
-}
-
-fn topic(topic: TxnOffsetCommitRequestTopic) -> CommitTopic {
-    CommitTopic {
-        topic: topic.name.to_string(),
-        partitions: topic.partitions.into_iter().map(partition).collect(),
-    }
-}
-
-fn partition(partition: TxnOffsetCommitRequestPartition) -> CommitPartition {
-    CommitPartition {
-        partition: partition.partition_index,
-        offset: partition.committed_offset,
-        leader_epoch: partition.committed_leader_epoch,
-        metadata: optional(partition.committed_metadata).unwrap_or_default(),
+        topics: commit_topics!(request.topics),
     }
 }
 
@@ -75,17 +60,7 @@ fn response(version: i16, mut reply: OffsetsReply) -> TxnOffsetCommitResponse {
     {
         *error = error.map(|error| known_to(version, error));
     }
-    let partition = |index, code| {
-        TxnOffsetCommitResponsePartition::default()
-            .with_partition_index(index)
-            .with_error_code(code)
-    };
-    let topics = codes_by_topic(reply, partition).map(|(name, partitions)| {
-        TxnOffsetCommitResponseTopic::default()
-            .with_name(name)
-            .with_partitions(partitions)
-    });
-    TxnOffsetCommitResponse::default().with_topics(topics.collect())
+    commit_response!(reply => TxnOffsetCommitResponse, TxnOffsetCommitResponseTopic, TxnOffsetCommitResponsePartition)
 }
 
 /// Clients of older versions do not know that a transaction may be aborted and begun again.

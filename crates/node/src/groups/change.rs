@@ -18,6 +18,7 @@ use sh_meta::{Decision, Key, KeyRange, Plan, Row, View, Write};
 
 use super::{
     row::{CoordinatorRow, GroupKey},
+    staged::{self, Stage},
     transaction,
 };
 
@@ -36,11 +37,25 @@ pub(super) enum Fence {
     TakeOver,
 }
 
+impl Fence {
+    /// The coordinator epoch of what is written by it; a take-over has none yet.
+    pub fn epoch(self) -> u64 {
+        match self {
+            Fence::Absent { epoch, .. } | Fence::Held { epoch } => epoch,
+            Fence::TakeOver => 0,
+        }
+    }
+}
+
 /// One step of a change.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Op {
     /// Writes a row that the coordinator row covers.
     Put(Key, Bytes),
+    /// Rows that change together, in one update: members and the group itself. `None`: deletes the row, if there is one.
+    Rows(Vec<(Key, Option<Bytes>)>),
+    /// Puts the new rows of members beside those that count; see [`staged`].
+    Stage(Stage, Vec<(Key, Option<Bytes>)>),
     /// Deletes a row, if there is one.
     Remove(Key),
     /// Deletes an offset if it is still this one.
@@ -63,6 +78,7 @@ impl Op {
         match self {
             Op::Pending { rows, .. } => rows.len() + 1,
             Op::RemoveOffsets => REMOVED_MAX,
+            Op::Rows(rows) | Op::Stage(_, rows) => rows.len(),
             _ => 1,
         }
     }
@@ -86,9 +102,16 @@ impl Op {
         match self {
             Op::Put(_, value) => value.len(),
             Op::Pending { rows, .. } => rows.iter().map(|(_, value)| value.len()).sum(),
+            Op::Rows(rows) | Op::Stage(_, rows) => bytes_of(rows),
             _ => 0,
         }
     }
+}
+
+/// How much these rows are.
+pub(super) fn bytes_of(rows: &[(Key, Option<Bytes>)]) -> usize {
+    let values = rows.iter().filter_map(|(_, value)| value.as_ref());
+    values.map(Bytes::len).sum()
 }
 
 /// What is done to one group.
@@ -128,6 +151,11 @@ pub(super) fn plan(parts: &[Part]) -> Plan {
                     plan.locks
                         .push(transaction::key(&part.group.org, transaction));
                 }
+                Op::Rows(rows) => {
+                    let gone = rows.iter().filter(|(_, value)| value.is_none());
+                    plan.reads.extend(gone.map(|(key, _)| key.clone()));
+                }
+                Op::Stage(_, rows) => plan.reads.extend(rows.iter().map(|(key, _)| key.clone())),
                 Op::Put(..) | Op::RemoveOffsets | Op::Release => {}
             }
         }
@@ -216,8 +244,17 @@ impl Draft<'_> {
             let scanned: Vec<&Key> = scanned.flatten().map(|(key, _)| key).collect();
             match op {
                 Op::Put(key, value) => self.write(key, Some(value.clone()), version),
-                Op::Remove(key) if self.value(key).is_none() => {}
-                Op::Remove(key) => self.write(key, None, version),
+                Op::Rows(rows) => {
+                    let rows = rows.iter();
+                    rows.for_each(|(key, value)| self.put_or_remove(key, value.as_ref(), version));
+                }
+                Op::Stage(stage, rows) => {
+                    for (key, value) in rows {
+                        let staged = staged::stage(*stage, self.value(key), value.as_ref());
+                        self.write(key, Some(staged), version);
+                    }
+                }
+                Op::Remove(key) => self.put_or_remove(key, None, version),
                 Op::RemoveIf(key, seen) if !self.is_still(key, seen) => {}
                 Op::RemoveIf(key, _) => self.write(key, None, version),
                 Op::Pending {
@@ -306,6 +343,12 @@ impl Draft<'_> {
             .value(key)
             .and_then(|value| OffsetRow::decode(value).ok());
         row.as_ref() == Some(seen)
+    }
+
+    fn put_or_remove(&mut self, key: &Key, value: Option<&Bytes>, version: u64) {
+        if value.is_some() || self.value(key).is_some() {
+            self.write(key, value.cloned(), version);
+        }
     }
 
     fn write(&mut self, key: &Key, value: Option<Bytes>, version: u64) {

@@ -4,6 +4,7 @@
 //! groups nobody uses stay out of memory.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use futures::{StreamExt, stream};
 use sh_base::{Failure, PartitionIndex, TopicId};
 use sh_coord::{
     Client, Command, GroupError, Reply,
@@ -19,6 +20,8 @@ use crate::{
     topic::DeletionStage,
 };
 
+/// Groups that are looked through at the same time.
+const AT_ONCE: usize = 8;
 /// Rows of orphans that one update removes.
 const ROWS_PER_UPDATE: usize = 1_000;
 
@@ -34,19 +37,37 @@ impl Node {
     /// not be read is left to the next round.
     pub async fn expire_group_offsets(&self) -> Result<usize, Failure> {
         let cluster = self.cluster().await?;
-        let mut dropped = 0;
         let groups = scan_all(&**self.store(), KeyRange::family(Family::Group)).await;
-        for (key, _) in groups.map_err(unreadable)? {
+        let ours = |(key, _)| {
             let Key::Group(org, group) = key else {
-                continue;
+                return None;
             };
             let place = cluster.coordinator(&org, CoordinatorKind::Group, &group);
-            if place.is_some_and(|agent| agent.id == self.agent()) {
-                dropped += self.expire_of(GroupKey::new(&org, &group)).await?;
-            }
-        }
+            let ours = place.is_some_and(|agent| agent.id == self.agent());
+            ours.then(|| GroupKey::new(&org, &group))
+        };
+        let ours: Vec<GroupKey> = groups
+            .map_err(unreadable)?
+            .into_iter()
+            .filter_map(ours)
+            .collect();
+        let expired = stream::iter(ours).map(|key| self.try_expire(key));
+        let dropped: usize = expired
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await
+            .iter()
+            .sum();
         metrics::counter!("streamhouse_group_offsets_expired_total").increment(dropped as u64);
         Ok(dropped)
+    }
+
+    async fn try_expire(&self, key: GroupKey) -> usize {
+        let group = key.group.clone();
+        self.expire_of(key).await.unwrap_or_else(|error| {
+            tracing::warn!(%group, %error, "offsets of a group do not expire in this round");
+            0
+        })
     }
 
     async fn expire_of(&self, key: GroupKey) -> Result<usize, Failure> {

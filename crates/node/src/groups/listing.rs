@@ -8,7 +8,9 @@ use sh_meta::{Key, KeyRange};
 use super::{
     CoordinatorKind,
     committed::{away, scan_all},
-    load::{add_row, now},
+    load::{add_members, add_row, now},
+    row::GroupKey,
+    staged::resolve,
 };
 use crate::{Caller, Node};
 
@@ -62,13 +64,20 @@ impl Node {
     /// What every group of an org has stored, but for its offsets.
     async fn stored_groups(&self, org: &Org) -> Result<BTreeMap<String, Snapshot>, GroupError> {
         let mut groups: BTreeMap<String, Snapshot> = BTreeMap::new();
-        for range in [KeyRange::groups(org), KeyRange::members_of_org(org)] {
-            for (key, row) in scan_all(&**self.store(), range).await? {
-                if let Key::Group(_, group) | Key::GroupMember(_, group, _) = &key {
-                    let snapshot = groups.entry(group.clone()).or_default();
-                    add_row(snapshot, &key, &row)?;
-                }
+        for (key, row) in scan_all(&**self.store(), KeyRange::groups(org)).await? {
+            if let Key::Group(_, group) = &key {
+                add_row(groups.entry(group.clone()).or_default(), &key, &row)?;
             }
+        }
+        let mut members: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (key, row) in scan_all(&**self.store(), KeyRange::members_of_org(org)).await? {
+            if let Key::GroupMember(_, group, _) = &key {
+                members.entry(group.clone()).or_default().push((key, row));
+            }
+        }
+        for (group, rows) in members {
+            let resolved = resolve(&GroupKey::new(org, &group), rows);
+            add_members(groups.entry(group).or_default(), resolved.rows)?;
         }
         Ok(groups)
     }

@@ -3,8 +3,9 @@
 //! A group that has no coordinator row does not exist; it is only looked at, and nothing is written for it: anybody may ask
 //! about any name. A group that has one is taken over first, so that its former coordinator can change nothing any more, and
 //! read then.
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use sh_base::Env;
 use sh_coord::{
     GroupError, Now, Snapshot, Topics,
@@ -15,10 +16,12 @@ use sh_meta::{Key, KeyRange, MetaStore, Row};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    change::{Fence, Part},
+    change::{Fence, Op, Part},
     committed::{away, scan_all},
     row::GroupKey,
     settings::Configs,
+    slot::chunks,
+    staged::{Resolved, resolve},
     topics::OrgTopics,
     writer::{Outcome, Writer},
 };
@@ -78,7 +81,7 @@ impl Loader {
             }
             match self.take_over(key).await {
                 Outcome::Stored { fence, version, .. } => {
-                    let snapshot = self.read(key).await?;
+                    let snapshot = self.read(key, fence).await?;
                     metrics::counter!("streamhouse_group_takeovers_total").increment(1);
                     return Ok(Loaded {
                         fence,
@@ -115,12 +118,16 @@ impl Loader {
     }
 
     async fn take_over(&self, key: &GroupKey) -> Outcome {
-        let (tell, told) = oneshot::channel();
         let part = Part {
             group: key.clone(),
             fence: Fence::TakeOver,
             ops: Vec::new(),
         };
+        self.write(part).await
+    }
+
+    async fn write(&self, part: Part) -> Outcome {
+        let (tell, told) = oneshot::channel();
         let done = |outcome| {
             // Nobody waits for a group that was given up meanwhile.
             let _ = tell.send(outcome);
@@ -129,8 +136,9 @@ impl Loader {
         told.await.unwrap_or(Outcome::Away)
     }
 
-    async fn read(&self, key: &GroupKey) -> Result<Snapshot, GroupError> {
-        let _turn = self.reads.acquire().await;
+    /// The rows of a group that is held by this fence; a change that its former coordinator left half done is ended first.
+    async fn read(&self, key: &GroupKey, fence: Fence) -> Result<Snapshot, GroupError> {
+        let turn = self.reads.acquire().await;
         let mut snapshot = Snapshot::default();
         if mutant::is("group_take_over_forgets") {
             return Ok(snapshot);
@@ -140,10 +148,31 @@ impl Loader {
             add_row(&mut snapshot, &key.row(), row)?;
         }
         let members = KeyRange::group_members(&key.org, &key.group);
-        for (key, row) in scan_all(&*self.store, members).await? {
-            add_row(&mut snapshot, &key, &row)?;
+        let Resolved { rows, repairs } = resolve(key, scan_all(&*self.store, members).await?);
+        drop(turn);
+        add_members(&mut snapshot, rows)?;
+        if !repairs.is_empty() {
+            self.repair(key, fence, &repairs).await?;
         }
         Ok(snapshot)
+    }
+
+    async fn repair(
+        &self,
+        key: &GroupKey,
+        fence: Fence,
+        repairs: &[(Key, Option<Bytes>)],
+    ) -> Result<(), GroupError> {
+        tracing::info!(group = %key.group, rows = repairs.len(), "a change of a group is ended that its coordinator left half done");
+        let part = Part {
+            group: key.clone(),
+            fence,
+            ops: chunks(repairs).into_iter().map(Op::Rows).collect(),
+        };
+        match self.write(part).await {
+            Outcome::Stored { .. } => Ok(()),
+            Outcome::Fenced | Outcome::Away => Err(GroupError::CoordinatorLoadInProgress),
+        }
     }
 }
 
@@ -153,6 +182,21 @@ pub(super) fn now(env: &Env) -> Now {
         mono: env.mono(),
         wall_ms: env.wall_ms(),
     }
+}
+
+/// Adds the rows of members, as they count, to what is known of a group.
+pub(super) fn add_members(
+    snapshot: &mut Snapshot,
+    rows: BTreeMap<Key, Bytes>,
+) -> Result<(), GroupError> {
+    for (key, value) in rows {
+        let row = Row {
+            value: Some(value),
+            version: 0,
+        };
+        add_row(snapshot, &key, &row)?;
+    }
+    Ok(())
 }
 
 /// Adds one row of the group to what is known of it.

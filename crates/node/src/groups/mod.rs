@@ -6,7 +6,7 @@
 //! itself fenced, answers all that waits with `NotCoordinator` and forgets the group.
 //!
 //! The map: `shard` runs the machines, `slot` is one of them; `load` takes a group over, `writer` stores the changes of many
-//! groups in one update; `names` finds topics; `committed`, `listing` and `expire` read and tidy rows; `transaction` is for
+//! groups in one update, `staged` keeps those whole that need several; `names` finds topics; `committed`, `listing` and `expire` read and tidy rows; `transaction` is for
 //! whoever ends one.
 mod change;
 mod committed;
@@ -19,6 +19,7 @@ mod row;
 mod settings;
 mod shard;
 mod slot;
+mod staged;
 mod topics;
 mod transaction;
 mod writer;
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use sh_base::{Env, Incarnation, Org};
+use sh_base::{Env, Incarnation, Org, limits::GROUP_ID_BYTES_MAX};
 use sh_coord::{Client, Command, GroupError, Reply, reply::Listing};
 use sh_meta::{Change, FeedEntry, Key, Lane, MetaStore, Row};
 use tokio::{
@@ -239,7 +240,8 @@ impl Node {
         let denied = |_| GroupError::GroupAuthorizationFailed;
         self.authorize(caller, right_for(command), Resource::Group(group))
             .map_err(denied)?;
-        if group.is_empty() && !works_without_name(command) {
+        let unnamed = group.is_empty() && !works_without_name(command);
+        if unnamed || group.len() > GROUP_ID_BYTES_MAX {
             return Err(GroupError::InvalidGroupId);
         }
         let cluster = self.cluster().await.map_err(|e| committed::away(&e))?;

@@ -1,6 +1,7 @@
 //! One group that is coordinated here: its machine, and what stands between the machine and the store.
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use sh_base::Rng;
 use sh_coord::{
     Change, Changes, Client, Command, Event, Group, GroupError, GroupSettings, Now, OffsetChange,
@@ -10,13 +11,17 @@ use sh_meta::Key;
 use tokio::sync::oneshot;
 
 use super::{
-    change::{Fence, Op, Part},
+    change::{Fence, Op, Part, bytes_of},
     load::Loaded,
     names::Names,
     row::GroupKey,
+    staged::{Stage, valid, valid_key},
     writer::Outcome,
 };
 
+/// Rows, and bytes, that change together in one update.
+const TOGETHER_ROWS: usize = 1_500;
+const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of one step of a transactional commit.
 const PENDING_ROWS: usize = 500;
 
@@ -189,7 +194,7 @@ impl Ready {
         Part {
             group: self.key.clone(),
             fence: self.fence,
-            ops: self.ops(changes),
+            ops: self.ops(version, changes),
         }
     }
 
@@ -203,8 +208,7 @@ impl Ready {
         }
     }
 
-    /// **The group's own row goes last**: while a change is too large for one update, a take-over finds the former group.
-    fn ops(&self, changes: Changes) -> Vec<Op> {
+    fn ops(&self, version: u64, changes: Changes) -> Vec<Op> {
         let Changes {
             group,
             members,
@@ -214,15 +218,21 @@ impl Ready {
         offsets
             .into_iter()
             .for_each(|change| self.offset_ops(change, &mut ops));
-        ops.extend(members.into_iter().map(|(id, change)| match change {
-            Change::Put(row) => Op::Put(self.key.member(&id), row.encode()),
-            Change::Delete => Op::Remove(self.key.member(&id)),
-        }));
-        match group {
-            Some(Change::Put(row)) => ops.push(Op::Put(self.key.row(), row.encode())),
-            Some(Change::Delete) => ops.extend([Op::Remove(self.key.row()), Op::Release]),
-            None => {}
-        }
+        let members = members.into_iter().map(|(id, change)| match change {
+            Change::Put(row) => (self.key.member(&id), Some(row.encode())),
+            Change::Delete => (self.key.member(&id), None),
+        });
+        let deleted = group == Some(Change::Delete);
+        let own = group.map(|change| match change {
+            Change::Put(row) => (self.key.row(), Some(row.encode())),
+            Change::Delete => (self.key.row(), None),
+        });
+        let stage = Stage {
+            epoch: self.fence.epoch(),
+            version,
+        };
+        ops.extend(row_ops(&self.key, stage, members.collect(), own));
+        ops.extend(deleted.then_some(Op::Release));
         ops
     }
 
@@ -276,6 +286,51 @@ impl Ready {
             OffsetChange::DeleteAll => ops.push(Op::RemoveOffsets),
         }
     }
+}
+
+type Rows = Vec<(Key, Option<Bytes>)>;
+
+/// **The rows of a group change together**: in one update, or, where they are too many for one, staged first.
+pub(super) fn row_ops(
+    group: &GroupKey,
+    stage: Stage,
+    members: Rows,
+    own: Option<(Key, Option<Bytes>)>,
+) -> Vec<Op> {
+    let fit = members.len() < TOGETHER_ROWS && bytes_of(&members) <= TOGETHER_BYTES;
+    if fit {
+        let rows: Rows = members.into_iter().chain(own).collect();
+        return Vec::from_iter((!rows.is_empty()).then_some(Op::Rows(rows)));
+    }
+    let mut ops: Vec<Op> = chunks(&members)
+        .into_iter()
+        .map(|rows| Op::Stage(stage, rows))
+        .collect();
+    let valid = (valid_key(group), Some(valid(stage)));
+    ops.push(Op::Rows(own.into_iter().chain([valid]).collect()));
+    ops.extend(chunks(&members).into_iter().map(Op::Rows));
+    ops.push(Op::Rows(vec![(valid_key(group), None)]));
+    ops
+}
+
+/// The rows in parts that one update takes, with twice the bytes.
+pub(super) fn chunks(rows: &[(Key, Option<Bytes>)]) -> Vec<Rows> {
+    let mut parts: Vec<Rows> = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let size = row.1.as_ref().map_or(0, Bytes::len);
+        bytes += size;
+        match parts.last_mut() {
+            Some(part) if part.len() < TOGETHER_ROWS / 2 && bytes <= TOGETHER_BYTES / 2 => {
+                part.push(row.clone());
+            }
+            _ => {
+                bytes = size;
+                parts.push(vec![row.clone()]);
+            }
+        }
+    }
+    parts
 }
 
 fn generation(row: &GroupRow) -> i32 {

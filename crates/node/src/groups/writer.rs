@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::change::{Fence, Op, Part, Verdict, codes, decide, plan, verdicts};
 
 /// Rows of one update, all families together, beside one coordinator row for each group.
-const ROWS_MAX: usize = 2_000;
+pub(super) const ROWS_MAX: usize = 2_000;
 const GROUPS_MAX: usize = 1_000;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The pace of updates that carry more than one group. Costs a commit some milliseconds, and saves the database most of its work.

@@ -15,6 +15,10 @@ pub enum Trouble {
     #[default]
     None,
     Away,
+    /// It takes so many updates more, and then is away.
+    AwayAfter {
+        updates: u64,
+    },
     LosesAnswers {
         one_in: u64,
     },
@@ -31,7 +35,9 @@ pub struct Troubled {
 impl Troubled {
     fn is_there(&self) -> Result<(), MetaError> {
         match *self.trouble.lock() {
-            Trouble::Away => Err(MetaError::Definite("it is away".into())),
+            Trouble::Away | Trouble::AwayAfter { updates: 0 } => {
+                Err(MetaError::Definite("it is away".into()))
+            }
             _ => Ok(()),
         }
     }
@@ -56,6 +62,9 @@ impl MetaStore for Troubled {
         self.is_there()?;
         // Others get their turn, as they would with a store that is elsewhere.
         tokio::task::yield_now().await;
+        if let Trouble::AwayAfter { updates } = &mut *self.trouble.lock() {
+            *updates = updates.saturating_sub(1);
+        }
         let entry = self.inner.update(update).await?;
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         match *self.trouble.lock() {

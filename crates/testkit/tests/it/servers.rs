@@ -52,7 +52,7 @@ impl OurServer {
 }
 
 /// What the reference is run with, where it means something here too: so the same configs are static on both sides.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 12] = [
     "num.partitions=4",
     "auto.create.topics.enable=true",
     "default.replication.factor=1",
@@ -60,9 +60,11 @@ const SETTINGS: [&str; 10] = [
     "transaction.state.log.replication.factor=1",
     "group.initial.rebalance.delay.ms=0",
     "group.min.session.timeout.ms=100",
+    "group.max.size=12",
     "group.consumer.min.heartbeat.interval.ms=100",
     "group.consumer.heartbeat.interval.ms=500",
     "group.consumer.min.session.timeout.ms=1000",
+    "group.consumer.max.size=12",
 ];
 
 impl Drop for OurServer {

@@ -9,10 +9,13 @@ use super::{
     member::{Member, code, commit, committed, offset_of},
     one_agent,
 };
-use crate::{troubled::Trouble, world::Agent};
+use crate::{
+    troubled::Trouble,
+    world::{Agent, caller},
+};
 
 #[tokio::test]
-async fn a_commit_outlasts_a_store_that_is_away_and_nobody_is_told_of_it_before() {
+async fn a_commit_outlasts_a_store_that_is_away_and_heartbeats_do_not_wait_for_it() {
     let (world, agent) = one_agent(&[]).await;
     let member = Member::alone(&agent, "g").await;
     assert_eq!(member.commit(&agent, 1).await, None);
@@ -23,11 +26,7 @@ async fn a_commit_outlasts_a_store_that_is_away_and_nobody_is_told_of_it_before(
     );
     for _ in 0..20 {
         sleep(Duration::from_secs(2)).await;
-        let held = tokio::time::timeout(Duration::from_secs(4), member.beat(&agent)).await;
-        assert!(
-            held.is_err(),
-            "it would speak of a state that nobody has stored"
-        );
+        assert_eq!(member.beat(&agent).await, None);
     }
     world.trouble(Trouble::None);
     sleep(Duration::from_secs(5)).await;
@@ -37,6 +36,64 @@ async fn a_commit_outlasts_a_store_that_is_away_and_nobody_is_told_of_it_before(
         Some(2),
         "it was stored at last"
     );
+}
+
+#[tokio::test]
+async fn members_that_wait_for_a_store_that_is_away_are_not_put_out() {
+    let (world, agent) = one_agent(&[]).await;
+    let (a, b) = tokio::join!(Member::join(&agent, "g"), Member::join(&agent, "g"));
+    let (leader, follower) = if a.leads() { (a, b) } else { (b, a) };
+    world.trouble(Trouble::Away);
+    let shares = [(&leader.id, "zero"), (&follower.id, "one")];
+    let synced = async { tokio::join!(leader.sync(&agent, &shares), follower.sync(&agent, &[])) };
+    let back = async {
+        sleep(Duration::from_secs(300)).await;
+        world.trouble(Trouble::None);
+    };
+    let ((zero, one), ()) = tokio::join!(synced, back);
+    assert_eq!((&zero[..], &one[..]), (&b"zero"[..], &b"one"[..]));
+    assert_eq!(leader.beat(&agent).await, None);
+    assert_eq!(follower.beat(&agent).await, None);
+}
+
+/// Two thousand members are too many for one update.
+#[test]
+fn an_agent_that_dies_while_it_stores_a_large_group_leaves_the_former_group_or_the_new_one() {
+    let states: Vec<&str> = (1..6).map(dies_after).collect();
+    assert!(
+        states.contains(&"Empty") && states.contains(&"Stable"),
+        "{states:?}"
+    );
+}
+
+/// The state of the group after an agent died that had made so many updates of a large change.
+fn dies_after(updates: u64) -> &'static str {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (world, first) = one_agent(&[]).await;
+        let second = split_brain(&world).await;
+        let joins = (0..2_000).map(|_| Member::join(&first, "g"));
+        let members = futures::future::join_all(joins).await;
+        let leader = members.iter().find(|m| m.leads()).unwrap();
+        world.trouble(Trouble::AwayAfter { updates });
+        let shares: Vec<(&String, &str)> = members.iter().map(|m| (&m.id, "share")).collect();
+        let soon = Duration::from_secs(1);
+        let synced = tokio::time::timeout(soon, leader.sync(&first, &shares)).await;
+        world.trouble(Trouble::None);
+        let filter = Default::default();
+        let known = second.node.list_groups(&caller(), &filter).await.unwrap();
+        let beats = futures::future::join_all(members.iter().map(|m| m.beat(&second))).await;
+        let living = beats.iter().filter(|code| code.is_none()).count();
+        let whole = if living == 0 { "Empty" } else { "Stable" };
+        assert!(living == 0 || living == 2_000, "{living} after {updates}");
+        assert_eq!(known[0].state.name(), whole, "after {updates} updates");
+        assert!(
+            synced.is_err() || living > 0,
+            "it was told of what is not stored"
+        );
+        whole
+    })
 }
 
 #[tokio::test]

@@ -10,8 +10,10 @@ mod groups_admin;
 mod groups_classic;
 mod groups_consumer;
 mod groups_errors;
+mod groups_limits;
 mod groups_migrate;
 mod groups_offsets;
+mod groups_sequences;
 mod groups_static;
 mod metadata;
 mod offsets;
@@ -23,6 +25,7 @@ pub mod requests;
 mod sessions;
 mod transactions;
 mod transactions_offsets;
+mod transactions_seen;
 mod versions;
 
 use super::Scenario;
@@ -41,6 +44,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         fetch::SCENARIOS,
         sessions::SCENARIOS,
         transactions::SCENARIOS,
+        transactions_seen::SCENARIOS,
         transactions_offsets::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
@@ -52,6 +56,8 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         groups_admin::SCENARIOS,
         groups_consumer::SCENARIOS,
         groups_migrate::SCENARIOS,
+        groups_limits::SCENARIOS,
+        groups_sequences::SCENARIOS,
     ]
     .into_iter()
     .flatten()
