@@ -212,6 +212,7 @@ impl World {
                 client.synced = reply.error.is_none();
                 if client.synced {
                     client.owned = read(reply.assignment);
+                    self.check_generation(i)?;
                 }
                 self.read_code(i, reply.error);
                 Ok(())
@@ -299,6 +300,36 @@ impl World {
         Ok(())
     }
 
+    /// **What a member is assigned is of the generation that it is in.**
+    fn check_generation(&self, i: usize) -> Verdict {
+        let client = &self.clients[i];
+        match &self.d.stored.group {
+            Some(GroupRow::Classic(group)) if client.epoch != Some(group.generation) => Err(
+                format!("an assignment of {} for {client:?}", group.generation),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// **The former lives of a static member are told that they are fenced**: else they would join again, and again.
+    fn check_former_lives(&mut self) -> Verdict {
+        let client = self.clients[0].clone();
+        let classic = self.d.group_type() == Some("classic") && client.speaks == Speaks::Classic;
+        let former = client.past.into_iter().filter(|(id, _)| *id != client.id);
+        for (member_id, generation) in former.filter(|_| classic) {
+            let beat = Heartbeat {
+                member_id,
+                instance_id: client.instance.clone(),
+                generation,
+            };
+            let answer = self.d.call(Command::Heartbeat(beat));
+            if answer != Reply::Heartbeat(Some(GroupError::FencedInstanceId)) {
+                return Err(format!("a former life is told {answer:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// A member that was put out learns it late, as with any lease; but those that the group knows never share.
     fn counts(&self, client: &Client) -> bool {
         let (Some(epoch), Some(row)) = (client.epoch, self.d.stored.members.get(&client.id)) else {
@@ -334,6 +365,7 @@ impl World {
         self.calm_down()?;
         self.check_settled()?;
         self.check_old_commits()?;
+        self.check_former_lives()?;
         self.check_take_over()?;
         self.check_store_away()?;
         self.check_change_while_away()
