@@ -102,6 +102,11 @@ codes! {
     ResourceNotFound => GiveUp,
     ThrottlingQuotaExceeded => Retry,
     InvalidRegularExpression => GiveUp,
+    /// A level of a feature that cannot be had.
+    InvalidUpdateVersion => GiveUp,
+    // Telemetry of clients.
+    UnknownSubscriptionId => Refresh,
+    TelemetryTooLarge => GiveUp,
 }
 
 /// An error as it leaves `node`: what it means, and a sentence for a person.

@@ -1,8 +1,9 @@
 //! What all connections share, and what a handler gets to see.
 use std::{ops::Deref, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use sh_base::{Org, limits};
-use sh_node::{Caller, Node};
+use sh_node::{Caller, Node, telemetry::TelemetryClient};
 use sh_wire::{ApiKey, RequestHeader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -10,6 +11,7 @@ use crate::{
     api,
     connection::{Answering, Limits, Service},
     frames::{Closing, Incoming},
+    places::PlacesMax,
     sessions::Sessions,
 };
 
@@ -28,7 +30,7 @@ const MEMORY_UNIT: usize = 1024;
 /// The settings of the door. Names in parentheses are Kafka's.
 #[derive(Clone, Debug)]
 pub struct DoorConfig {
-    /// Connections at once (`max.connections`); one more is closed as soon as it is accepted.
+    /// Connections at once; one more is closed as soon as it is accepted. `max.connections` may set less.
     pub connections_max: usize,
     pub limits: Limits,
     /// How long the requests that were read before a stop may take to be answered.
@@ -83,6 +85,17 @@ impl Door {
             memory,
         }))
     }
+
+    /// How many connections there may be now.
+    pub(crate) fn places_max(&self) -> PlacesMax {
+        let broker = self.node.broker();
+        let set = |name: &str| usize::try_from(broker.number(name)).ok().filter(|n| *n > 0);
+        let all = set("max.connections").unwrap_or(usize::MAX);
+        PlacesMax {
+            all: all.min(self.config.connections_max),
+            from_one_address: set("max.connections.per.ip").unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl Deref for Door {
@@ -97,11 +110,45 @@ pub struct Ctx {
     pub door: Door,
     /// Who asks.
     pub caller: Caller,
+    /// What asks.
+    pub software: Arc<Software>,
 }
 
 impl Ctx {
     pub fn node(&self) -> &Node {
         &self.door.node
+    }
+}
+
+/// The program at the other end of a connection.
+pub struct Software {
+    /// Its port.
+    port: u16,
+    /// Its name and version, as it gave them with ApiVersions (KIP-511).
+    named: Mutex<Option<(String, String)>>,
+}
+
+impl Software {
+    pub fn at(port: u16) -> Software {
+        Software {
+            port,
+            named: Mutex::default(),
+        }
+    }
+
+    pub fn says(&self, name: &str, version: &str) {
+        *self.named.lock() = Some((name.to_owned(), version.to_owned()));
+    }
+
+    /// As telemetry knows it.
+    pub fn telemetry(&self) -> TelemetryClient {
+        let unknown = || ("unknown".to_owned(), "unknown".to_owned());
+        let (software_name, software_version) = self.named.lock().clone().unwrap_or_else(unknown);
+        TelemetryClient {
+            software_name,
+            software_version,
+            port: self.port,
+        }
     }
 }
 
@@ -111,6 +158,7 @@ pub struct Session {
     pub door: Door,
     /// The client's address.
     pub host: Arc<str>,
+    pub software: Arc<Software>,
 }
 
 impl Session {
@@ -124,6 +172,7 @@ impl Session {
         Ctx {
             door: self.door.clone(),
             caller,
+            software: self.software.clone(),
         }
     }
 }

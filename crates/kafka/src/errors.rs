@@ -110,10 +110,13 @@ pub const fn code_of(code: ErrorCode) -> i16 {
         ErrorCode::ThrottlingQuotaExceeded => 89,
         ErrorCode::ProducerFenced => 90,
         ErrorCode::ResourceNotFound => 91,
+        ErrorCode::InvalidUpdateVersion => 95,
         ErrorCode::UnknownTopicId => 100,
         ErrorCode::InconsistentTopicId => 103,
         ErrorCode::TransactionalIdNotFound => 105,
         ErrorCode::FetchSessionTopicIdError => 106,
+        ErrorCode::UnknownSubscriptionId => 117,
+        ErrorCode::TelemetryTooLarge => 118,
         ErrorCode::TransactionAbortable => 120,
         ErrorCode::InvalidRegularExpression => 128,
     }

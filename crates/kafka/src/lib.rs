@@ -9,6 +9,8 @@ pub mod connection;
 pub mod door;
 pub mod errors;
 pub mod frames;
+mod otlp;
+mod places;
 mod queue;
 mod server;
 pub mod sessions;

@@ -10,8 +10,9 @@ use tokio::{
 
 use crate::{
     connection,
-    door::{Door, Session},
+    door::{Door, Session, Software},
     frames::Closing,
+    places::{Place, Places},
 };
 
 /// How long to wait when the system has no room for another connection.
@@ -21,15 +22,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// after [`DoorConfig::drain_max`](crate::DoorConfig::drain_max).
 pub async fn serve(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
+    let places = Places::default();
     let gauge = metrics::gauge!("streamhouse_kafka_connections");
     loop {
         gauge.set(connections.len() as f64);
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= door.config.connections_max => refuse(&door),
-                Ok((stream, peer)) => {
-                    connections.spawn(connect(stream, peer, door.clone(), stop.clone()));
-                }
+                Ok((stream, peer)) => match places.take(peer.ip(), door.places_max()) {
+                    Some(place) => {
+                        let connection = connect(stream, peer, door.clone(), stop.clone());
+                        connections.spawn(placed(place, connection));
+                    }
+                    None => refuse(&door, peer),
+                },
                 Err(e) => {
                     tracing::warn!("a connection could not be accepted: {e}");
                     sleep(ACCEPT_PAUSE).await;
@@ -46,9 +51,20 @@ pub async fn serve(listener: TcpListener, door: Door, mut stop: watch::Receiver<
     }
 }
 
-fn refuse(door: &Door) {
-    let max = door.config.connections_max;
-    tracing::warn!("a connection was refused: there are {max} already (max.connections)");
+fn refuse(door: &Door, peer: SocketAddr) {
+    let max = door.places_max();
+    tracing::warn!(
+        %peer,
+        "a connection was refused: there are {} already (max.connections), or {} from its address (max.connections.per.ip)",
+        max.all,
+        max.from_one_address
+    );
+}
+
+/// A connection in its place.
+async fn placed(place: Place, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(place);
 }
 
 fn note(ended: Result<(), tokio::task::JoinError>) {
@@ -65,6 +81,7 @@ async fn connect(stream: TcpStream, peer: SocketAddr, door: Door, stop: watch::R
     let session = Session {
         door,
         host: Arc::from(peer.ip().to_string()),
+        software: Arc::new(Software::at(peer.port())),
     };
     let (read, write) = stream.into_split();
     match connection::run(read, write, session, limits, stop).await {

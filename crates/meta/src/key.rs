@@ -113,7 +113,8 @@ pub enum Key {
     Topic(TopicId),
     /// The living topic of a name: its id, as text. Written with `Topic`.
     TopicName(Org, TopicName),
-    /// Configs that were set while running: `(kind, name)`, kind being `broker`, `broker-logger`, `group`, `client-metrics`.
+    /// Configs that were set while running: `(kind, name)`, kind being `broker`, `broker-logger`, `group`, `client-metrics`,
+    /// and `features` for the levels of features.
     /// JSON object of strings, `sh_node::config`.
     Config(Org, String, String),
     /// A number that only grows, as decimal text: `agent-id`, `producer-id`.

@@ -1,4 +1,4 @@
-//! Describing and altering the configs of topics, brokers, their loggers and groups.
+//! Describing and altering the configs of topics, brokers, their loggers, groups and subscriptions to metrics of clients.
 use std::collections::{BTreeMap, HashSet};
 
 use sh_base::{ErrorCode, Failure, Org, TopicName};
@@ -25,6 +25,8 @@ pub enum ResourceKind {
     Broker,
     BrokerLogger,
     Group,
+    /// A subscription to metrics of clients.
+    ClientMetrics,
 }
 
 /// A thing that has configs.
@@ -53,6 +55,9 @@ impl Node {
             ResourceKind::Broker => self.describe_broker(caller, &resource.name)?,
             ResourceKind::BrokerLogger => self.describe_loggers(caller, &resource.name)?,
             ResourceKind::Group => self.describe_group_configs(caller, &resource.name).await?,
+            ResourceKind::ClientMetrics => {
+                self.describe_client_metrics(caller, &resource.name).await?
+            }
         };
         if let Some(names) = names.filter(|names| !names.is_empty()) {
             entries.retain(|entry| names.contains(&entry.name));
@@ -152,6 +157,10 @@ impl Node {
             }
             ResourceKind::Group => {
                 self.alter_group_configs(caller, &resource.name, changes, validate_only)
+                    .await
+            }
+            ResourceKind::ClientMetrics => {
+                self.alter_client_metrics(caller, &resource.name, changes, validate_only)
                     .await
             }
         }
@@ -264,6 +273,7 @@ impl Node {
                 cluster.agents.iter().map(|a| a.id.0.to_string()).collect()
             }
             ResourceKind::Group => self.groups_with_configs(caller).await?,
+            ResourceKind::ClientMetrics => self.client_metrics_subscriptions(caller).await?,
         };
         Ok(names
             .into_iter()
@@ -282,7 +292,7 @@ impl Node {
                 version: row.version,
             });
         }
-        Ok(())
+        self.load_features().await
     }
 
     /// Takes in a change of broker configs: of all brokers, or of this one.

@@ -4,11 +4,13 @@
 //! *Invariant:* no type of this room knows a Kafka request, HTTP or protobuf. Errors are [`sh_base::Failure`].
 pub mod answers;
 pub mod caller;
+mod client_metrics_configs;
 pub mod cluster;
 pub mod config;
 pub mod configs;
 mod control;
 mod delete_records;
+pub mod features;
 pub mod fetch;
 mod group_configs;
 pub mod groups;
@@ -18,6 +20,7 @@ mod metadata;
 pub mod offsets;
 pub mod produce;
 mod producers;
+pub mod telemetry;
 pub mod topic;
 mod topic_table;
 pub mod topics;
@@ -89,10 +92,14 @@ struct Inner {
     topics: Arc<TopicTable>,
     groups: groups::Groups,
     cluster: cluster::ClusterCache,
+    features: features::KnownFeatures,
+    telemetry: telemetry::Telemetry,
     epochs: metadata::KnownEpochs,
     loggers: Loggers,
     segment_codec: Option<Codec>,
     answers: AnswerMemory,
+    /// Held by who makes an internal topic appear.
+    appearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Node {
@@ -132,10 +139,13 @@ impl Node {
             topics,
             groups,
             cluster: cluster::ClusterCache::default(),
+            features: features::KnownFeatures::default(),
+            telemetry: telemetry::Telemetry::default(),
             epochs: metadata::KnownEpochs::default(),
             loggers,
             segment_codec,
             answers,
+            appearing: Arc::default(),
         }))
     }
 
@@ -200,6 +210,8 @@ impl Node {
         self.0.groups.hear(entry);
         for change in &entry.changes {
             self.hear_config(change);
+            self.hear_features(change);
+            self.0.telemetry.hear(change);
             match (&change.key, &change.value) {
                 (Key::Topic(id), None) => self.0.epochs.forget(*id),
                 (Key::Agent(id), Some(value)) => {

@@ -9,7 +9,10 @@ use sh_base::{
 use sh_log::{Ack, Append, Charge, Ticket, Transactional};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition};
+use crate::{
+    Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition,
+    topics::check_writable,
+};
 
 /// Batches to write, of one request.
 #[derive(Debug)]
@@ -216,7 +219,8 @@ impl Node {
         with: &With,
         ProducePartition { index, records }: ProducePartition,
     ) -> Begun {
-        if let Err(failure) = check_partition(topic, index) {
+        let place = check_partition(topic, index).and_then(|()| check_writable(topic));
+        if let Err(failure) = place {
             return Begun::refused(None, failure);
         }
         let tp = topic.partition(index);

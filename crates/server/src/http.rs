@@ -78,8 +78,13 @@ async fn ready(Of(door): Of<Door>) -> Response {
         .map_or_else(|not| *not, |_| "ready\n".into_response())
 }
 
+/// Our own metrics, and those that clients pushed (KIP-714).
 async fn render(Of(door): Of<Door>) -> String {
-    door.metrics.render()
+    let own = door.metrics.render();
+    match door.node() {
+        Ok(node) => own + &node.telemetry_text(),
+        Err(_) => own,
+    }
 }
 
 async fn news(Of(door): Of<Door>, request: Request) -> Response {

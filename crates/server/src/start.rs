@@ -418,9 +418,6 @@ fn derived(
 fn door_config(broker: &BrokerConfig) -> DoorConfig {
     let positive = |name: &str| usize::try_from(broker.number(name)).ok().filter(|n| *n > 0);
     let mut door = DoorConfig::default();
-    if let Some(connections) = positive("max.connections") {
-        door.connections_max = door.connections_max.min(connections);
-    }
     if let Some(bytes) = positive("socket.request.max.bytes") {
         door.limits.frame_bytes_max = door.limits.frame_bytes_max.min(bytes);
     }

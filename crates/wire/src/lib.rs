@@ -10,6 +10,7 @@ mod error;
 mod fetch;
 mod frame;
 mod header;
+mod markers;
 mod message;
 mod produce;
 mod reader;
@@ -26,6 +27,7 @@ pub use fetch::{
 };
 pub use frame::FrameDecoder;
 pub use header::{RequestHeader, request_header_version, response_header_version};
+pub use markers::MarkersRequest;
 pub use message::{decode_any_request, decode_request, encode_response};
 pub use produce::{ProduceRequest, ProducedPartition, ProducedTopic};
 pub use schema::REQUEST_ELEMENTS_MAX;

@@ -11,38 +11,13 @@ use kafka_protocol::{
     protocol::{Request, StrBytes},
 };
 use sh_base::ErrorCode;
+use sh_node::features::{FEATURES, Feature, FeatureLevels};
 use sh_wire::{RequestHeader, encode_response};
 
 use super::served;
 use crate::{door::Ctx, errors::code_of, frames::Closing};
 
-/// A feature of the cluster (KIP-584): what we can do, and the level that is on.
-struct Feature {
-    name: &'static str,
-    min: i16,
-    max: i16,
-    level: i16,
-}
-
-/// `metadata.version` is a number of Apache Kafka's releases; 7 is 3.3-IV3 and 30 is 4.3-IV0. Tools and Streams read it to learn how
-/// modern the cluster is. The features of groups and transactions come with them.
-const FEATURES: &[Feature] = &[
-    Feature {
-        name: "metadata.version",
-        min: 7,
-        max: 30,
-        level: 30,
-    },
-    // Level 2: each transaction has an epoch of its own (KIP-890).
-    Feature {
-        name: "transaction.version",
-        min: 0,
-        max: 2,
-        level: 2,
-    },
-];
-
-pub async fn handle(_ctx: &Ctx, version: i16, request: ApiVersionsRequest) -> ApiVersionsResponse {
+pub async fn handle(ctx: &Ctx, version: i16, request: ApiVersionsRequest) -> ApiVersionsResponse {
     if version >= 3 && !names_are_legal(&request) {
         return ApiVersionsResponse::default().with_error_code(code_of(ErrorCode::InvalidRequest));
     }
@@ -50,7 +25,11 @@ pub async fn handle(_ctx: &Ctx, version: i16, request: ApiVersionsRequest) -> Ap
     if version < 3 {
         response
     } else {
-        with_features(response)
+        ctx.software.says(
+            &request.client_software_name,
+            &request.client_software_version,
+        );
+        with_features(response, version, &ctx.node().features())
     }
 }
 
@@ -90,21 +69,35 @@ fn api_keys() -> Vec<ApiVersion> {
     served().into_iter().map(entry).collect()
 }
 
-fn with_features(response: ApiVersionsResponse) -> ApiVersionsResponse {
+/// The first version whose readers can do with a feature that may be off.
+const FROM_ZERO: i16 = 4;
+
+fn with_features(
+    response: ApiVersionsResponse,
+    version: i16,
+    levels: &FeatureLevels,
+) -> ApiVersionsResponse {
     let supported = |f: &Feature| {
         SupportedFeatureKey::default()
             .with_name(StrBytes::from_static_str(f.name))
             .with_min_version(f.min)
             .with_max_version(f.max)
     };
+    // A feature at level 0 is off, and not told.
     let finalized = |f: &Feature| {
-        FinalizedFeatureKey::default()
-            .with_name(StrBytes::from_static_str(f.name))
-            .with_min_version_level(f.level)
-            .with_max_version_level(f.level)
+        let level = levels.level(f);
+        (level > 0).then(|| {
+            FinalizedFeatureKey::default()
+                .with_name(StrBytes::from_static_str(f.name))
+                .with_min_version_level(level)
+                .with_max_version_level(level)
+        })
     };
+    let shown = FEATURES
+        .iter()
+        .filter(|f| version >= FROM_ZERO || f.min > 0);
     response
-        .with_supported_features(FEATURES.iter().map(supported).collect())
-        .with_finalized_features_epoch(1)
-        .with_finalized_features(FEATURES.iter().map(finalized).collect())
+        .with_supported_features(shown.map(supported).collect())
+        .with_finalized_features_epoch(levels.epoch)
+        .with_finalized_features(FEATURES.iter().filter_map(finalized).collect())
 }

@@ -33,6 +33,10 @@ pub async fn handle(
 
 async fn describe(ctx: &Ctx, version: i16, operations: bool, group: GroupId) -> DescribedGroup {
     let answer = DescribedGroup::default().with_error_message(None);
+    if !ctx.node().has_consumer_groups() {
+        let off = group_code(GroupError::UnsupportedVersion);
+        return answer.with_error_code(off).with_group_id(group);
+    }
     let reply = ask!(ctx, &group, Command::ConsumerGroupDescribe => ConsumerGroupDescribe);
     let described = match reply.unwrap_or_else(|error| Err(Refusal::from(error))) {
         Ok(description) => fill(version, answer, description),

@@ -25,6 +25,12 @@ pub async fn handle(
     version: i16,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    if !ctx.node().has_consumer_groups() {
+        return ConsumerGroupHeartbeatResponse::default()
+            .with_error_code(group_code(GroupError::UnsupportedVersion))
+            .with_error_message(None)
+            .with_assignment(None);
+    }
     let group = request.group_id.to_string();
     let command = Command::ConsumerGroupHeartbeat(beat(version, request));
     let reply = ask!(ctx, &group, command => ConsumerGroupHeartbeat);

@@ -35,6 +35,7 @@ pub fn kind_of(resource_type: i8) -> Option<ResourceKind> {
         2 => ResourceKind::Topic,
         4 => ResourceKind::Broker,
         8 => ResourceKind::BrokerLogger,
+        16 => ResourceKind::ClientMetrics,
         32 => ResourceKind::Group,
         _ => return None,
     })
@@ -46,6 +47,7 @@ pub fn type_of(kind: ResourceKind) -> i8 {
         ResourceKind::Topic => 2,
         ResourceKind::Broker => 4,
         ResourceKind::BrokerLogger => 8,
+        ResourceKind::ClientMetrics => 16,
         ResourceKind::Group => 32,
     }
 }

@@ -1,4 +1,4 @@
-//! ListConfigResources (KIP-1142). Version 0 lists client metrics only, of which there are none.
+//! ListConfigResources (KIP-1142). Version 0 lists subscriptions to metrics of clients only.
 use kafka_protocol::messages::{
     ListConfigResourcesRequest, ListConfigResourcesResponse,
     list_config_resources_response::ConfigResource,
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{door::Ctx, errors::code};
 
-const CLIENT_METRICS: i8 = 16;
 /// Kinds that are listed, in Kafka's order.
-const KINDS: [ResourceKind; 4] = [
+const KINDS: [ResourceKind; 5] = [
+    ResourceKind::ClientMetrics,
     ResourceKind::Group,
     ResourceKind::BrokerLogger,
     ResourceKind::Broker,
@@ -35,12 +35,14 @@ pub async fn handle(
 
 /// No types: all of them.
 async fn list(ctx: &Ctx, version: i16, types: &[i8]) -> Result<Vec<ConfigResource>, Failure> {
-    let known = |t: &i8| kind_of(*t).is_some() || *t == CLIENT_METRICS;
-    if !types.iter().all(known) {
+    if types.iter().any(|t| kind_of(*t).is_none()) {
         return Err(ErrorCode::UnsupportedVersion.into());
     }
     let mut listed = Vec::new();
-    let wanted = |kind| version > 0 && (types.is_empty() || types.contains(&type_of(kind)));
+    let wanted = |kind| match version {
+        0 => kind == ResourceKind::ClientMetrics,
+        _ => types.is_empty() || types.contains(&type_of(kind)),
+    };
     for kind in KINDS.into_iter().filter(|kind| wanted(*kind)) {
         let resources = ctx.node().list_config_resources(&ctx.caller, kind).await?;
         listed.extend(resources.into_iter().map(|r| {

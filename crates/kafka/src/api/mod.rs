@@ -4,8 +4,8 @@
 //! of `node` and their outcomes into the response; a handler cannot fail. A line in `apis!` makes it served and advertised:
 //! **an advertised version is a promise for every field of it.**
 //!
-//! Two APIs carry records and have their own form: Produce starts in the order of the requests and is answered later, Fetch is
-//! answered with slices of the cache.
+//! Three APIs have their own form: Produce starts in the order of the requests and is answered later, Fetch is answered with slices
+//! of the cache, and WriteTxnMarkers has a version that is read by hand.
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
@@ -30,6 +30,7 @@ mod elect_leaders;
 mod end_txn;
 mod fetch;
 mod find_coordinator;
+mod get_telemetry_subscriptions;
 mod groups;
 mod heartbeat;
 mod incremental_alter_configs;
@@ -48,10 +49,12 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod push_telemetry;
 mod shape;
 mod sync_group;
 mod transactions;
 mod txn_offset_commit;
+mod update_features;
 mod write_txn_markers;
 
 use futures::FutureExt;
@@ -114,7 +117,6 @@ apis! {
     AddOffsetsToTxnRequest, 0..=4, add_offsets_to_txn;
     TxnOffsetCommitRequest, 0..=5, txn_offset_commit;
     EndTxnRequest, 0..=5, end_txn;
-    WriteTxnMarkersRequest, 1..=1, write_txn_markers;
     DescribeTransactionsRequest, 0..=0, describe_transactions;
     ListTransactionsRequest, 0..=2, list_transactions;
     OffsetForLeaderEpochRequest, 2..=4, offset_for_leader_epoch;
@@ -125,6 +127,7 @@ apis! {
     DeleteRecordsRequest, 0..=2, delete_records;
     MetadataRequest, 0..=13, metadata;
     DescribeTopicPartitionsRequest, 0..=0, describe_topic_partitions;
+    UpdateFeaturesRequest, 0..=2, update_features;
     DescribeClusterRequest, 0..=2, describe_cluster;
     DescribeQuorumRequest, 0..=2, describe_quorum;
     DescribeLogDirsRequest, 1..=4, describe_log_dirs;
@@ -146,6 +149,8 @@ apis! {
     DeleteGroupsRequest, 0..=2, delete_groups;
     ConsumerGroupHeartbeatRequest, 0..=1, consumer_group_heartbeat;
     ConsumerGroupDescribeRequest, 0..=1, consumer_group_describe;
+    GetTelemetrySubscriptionsRequest, 0..=0, get_telemetry_subscriptions;
+    PushTelemetryRequest, 0..=0, push_telemetry;
 }
 
 /// `XRequest` without its ending.
@@ -154,9 +159,9 @@ const fn api_name(request: &'static str) -> &'static str {
     name
 }
 
-/// The two that carry records. Produce is advertised from version 0 and served from 3, as by Apache Kafka: old librdkafka turns
+/// Those with a form of their own. Produce is advertised from version 0 and served from 3, as by Apache Kafka: old librdkafka turns
 /// compression off where it does not see version 0 (KIP-896).
-const RECORDS: &[Api] = &[
+const OWN_FORM: &[Api] = &[
     Api {
         key: ProduceRequest::KEY,
         name: "Produce",
@@ -169,11 +174,17 @@ const RECORDS: &[Api] = &[
         min: 4,
         max: 18,
     },
+    Api {
+        key: WriteTxnMarkersRequest::KEY,
+        name: "WriteTxnMarkers",
+        min: 1,
+        max: 2,
+    },
 ];
 const PRODUCE_SERVED_SINCE: i16 = 3;
 
 fn all() -> impl Iterator<Item = &'static Api> {
-    RECORDS.iter().chain(PLAIN)
+    OWN_FORM.iter().chain(PLAIN)
 }
 
 /// All that is served, by key: the answer to ApiVersions.
@@ -192,6 +203,7 @@ pub struct Opened {
 enum Kind {
     Plain(Ctx, Incoming<Charge>),
     Fetch(Ctx, Incoming<Charge>),
+    Markers(Ctx, Incoming<Charge>),
     Produce(Box<OpenedProduce>),
     /// ApiVersions at a version from the future.
     Downgrade(RequestHeader),
@@ -213,6 +225,7 @@ pub fn open(ctx: Ctx, incoming: Incoming<Charge>) -> Result<Opened, Closing> {
         ApiKey::Produce if version < PRODUCE_SERVED_SINCE => return Err(unsupported),
         ApiKey::Produce => Kind::Produce(Box::new(produce::open(ctx, incoming)?)),
         ApiKey::Fetch => Kind::Fetch(ctx, incoming),
+        ApiKey::WriteTxnMarkers => Kind::Markers(ctx, incoming),
         _ => Kind::Plain(ctx, incoming),
     };
     Ok(Opened { api, kind })
@@ -235,6 +248,7 @@ impl Opened {
         let since = Instant::now();
         let answering = match self.kind {
             Kind::Fetch(ctx, incoming) => fetch::start(ctx, incoming),
+            Kind::Markers(ctx, incoming) => write_txn_markers::start(ctx, incoming),
             Kind::Plain(ctx, incoming) => start_plain(ctx, incoming),
             Kind::Produce(produce) => produce.start(),
             Kind::Downgrade(header) => Box::pin(async move { api_versions::downgrade(&header) }),

@@ -1,6 +1,6 @@
-//! WriteTxnMarkers (KIP-98, KIP-664): an administrator ends a transaction that hangs in a partition.
+//! WriteTxnMarkers (KIP-98, KIP-664, KIP-1228): an administrator ends a transaction that hangs in a partition.
 use kafka_protocol::messages::{
-    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+    WriteTxnMarkersResponse,
     write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic},
     write_txn_markers_response::{
         WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
@@ -9,19 +9,42 @@ use kafka_protocol::messages::{
 use sh_base::ProducerId;
 use sh_node::MarkerChoice;
 
+use sh_wire::{MarkersRequest, encode_response};
+
 use crate::{
-    door::Ctx,
+    connection::Answering,
+    door::{Charge, Ctx},
     errors::{self, NONE},
+    frames::Incoming,
 };
 
-pub async fn handle(
-    ctx: &Ctx,
-    _version: i16,
-    request: WriteTxnMarkersRequest,
-) -> WriteTxnMarkersResponse {
+/// Version 2 is newer than the library that codes the others: its request is read by hand, and its answer is that of version 1.
+const ANSWERED_AS: i16 = 1;
+
+pub fn start(
+    ctx: Ctx,
+    Incoming {
+        header,
+        body,
+        charge,
+    }: Incoming<Charge>,
+) -> Answering {
+    Box::pin(async move {
+        let _held = charge;
+        let request = MarkersRequest::decode(&header, &body)?;
+        let response = handle(&ctx, request).await;
+        Ok(vec![encode_response(
+            header.correlation_id,
+            ANSWERED_AS,
+            &response,
+        )?])
+    })
+}
+
+async fn handle(ctx: &Ctx, request: MarkersRequest) -> WriteTxnMarkersResponse {
     let mut markers = Vec::with_capacity(request.markers.len());
-    for marker in request.markers {
-        let choice = choice(&marker);
+    for (marker, transaction_version) in request.markers {
+        let choice = choice(&marker, transaction_version);
         let mut topics = Vec::with_capacity(marker.topics.len());
         for topic in marker.topics {
             topics.push(write(ctx, topic, choice).await);
@@ -35,12 +58,13 @@ pub async fn handle(
     WriteTxnMarkersResponse::default().with_markers(markers)
 }
 
-fn choice(marker: &WritableTxnMarker) -> MarkerChoice {
+fn choice(marker: &WritableTxnMarker, transaction_version: i8) -> MarkerChoice {
     MarkerChoice {
         producer: ProducerId(marker.producer_id.0),
         epoch: marker.producer_epoch,
         coordinator_epoch: marker.coordinator_epoch,
         commit: marker.transaction_result,
+        transaction_version,
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the protocol itself promises: versions, frames that make no sense, connections at rest.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -10,7 +10,7 @@ use sh_client::Connection;
 use sh_kafka::{
     DoorConfig,
     connection::{Limits, run},
-    door::Session,
+    door::{Session, Software},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex, split},
@@ -68,8 +68,12 @@ async fn api_versions_tells_what_is_served_and_nothing_else() {
         assert_eq!(answer.supported_features.is_empty(), version < 3);
         for api in &answer.api_keys {
             let key = ApiKey::try_from(api.api_key).unwrap();
-            let coded = key.valid_versions();
-            assert!(api.max_version <= coded.max, "{key:?}");
+            let coded = match key {
+                // Its newest version is read by hand.
+                ApiKey::WriteTxnMarkers => 2,
+                key => key.valid_versions().max,
+            };
+            assert!(api.max_version <= coded, "{key:?}");
         }
     }
     let rude = ApiVersionsRequest::default().with_client_software_name(text("no spaces!"));
@@ -160,6 +164,7 @@ async fn poke(world: &World, frame: Vec<u8>) {
     let session = Session {
         door: world.door.clone(),
         host: "test".into(),
+        software: Arc::new(Software::at(0)),
     };
     let limits = Limits {
         stall_max: Duration::from_millis(20),

@@ -226,6 +226,11 @@ async fn a_session_that_begins_aborts_what_the_last_one_left_open() {
     let client = world.connect().await;
     let producer = init(&client, 5).await.producer_id.0;
     write(&client, 12, &[(0, &batch(producer, 0, 0, "a"))]).await;
+    assert_eq!(
+        init(&client, 5).await.error_code,
+        51,
+        "it was aborted; ask again"
+    );
     let next = init(&client, 5).await;
     assert_eq!((next.error_code, next.producer_id.0), (0, producer));
     let seen = read(&client, COMMITTED, 0, 0).await;

@@ -17,7 +17,7 @@ pub use mark::{leased, mark};
 pub use row::{NO_EPOCH, TransactionRow, TransactionState};
 pub use rules::{
     Close, EndAsk, Ending, InitAsk, InitOutcome, PARTITIONS_MAX, add, admit_batch, admit_offsets,
-    end, fence, init, is_expired, is_overdue, verify,
+    end, fence, fence_for, init, is_expired, is_overdue, verify,
 };
 
 /// What markers name as the epoch of their coordinator: rows need no coordinator, and so none is ever replaced.

@@ -416,6 +416,27 @@ pub fn fence(row: &TransactionRow, now_ms: i64) -> Close {
     }
 }
 
+/// [`fence`] for a session that begins over an open transaction. A producer that begins anew over its own is given the epoch that
+/// fenced it when it asks again (KIP-360): it must not be fenced by itself.
+pub fn fence_for(
+    row: &TransactionRow,
+    expected: Option<(ProducerId, ProducerEpoch)>,
+    now_ms: i64,
+) -> Close {
+    let close = fence(row, now_ms);
+    let last_epoch = match expected == Some((row.producer(), row.epoch)) {
+        true => row.epoch,
+        false => close.next.last_epoch,
+    };
+    Close {
+        next: TransactionRow {
+            last_epoch,
+            ..close.next
+        },
+        ..close
+    }
+}
+
 /// Has the open transaction lasted longer than its timeout?
 pub fn is_overdue(row: &TransactionRow, now_ms: i64) -> bool {
     row.is_ongoing() && now_ms.saturating_sub(row.started_ms) > i64::from(row.timeout_ms)

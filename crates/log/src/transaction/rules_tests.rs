@@ -314,6 +314,21 @@ fn in_the_classic_flow_the_epoch_stays() {
 }
 
 #[test]
+fn a_producer_that_begins_anew_over_its_own_transaction_is_not_fenced_by_itself() {
+    let open = ongoing();
+    let own = (open.producer_id, open.epoch);
+    let closed = fence_for(&open, ask(Some(own)).expected, 5).next;
+    assert_eq!(closed.epoch, open.epoch + 1);
+    let ready = ready(init(Some(&closed), &ask(Some(own)), 6));
+    assert_eq!(ready.epoch, closed.epoch, "the epoch that fenced it");
+    let closed = fence_for(&open, None, 5).next;
+    assert!(
+        init(Some(&closed), &ask(Some(own)), 6).is_err(),
+        "another session began"
+    );
+}
+
+#[test]
 fn the_last_epoch_of_a_producer_ends_with_another_producer_id() {
     let row = TransactionRow {
         epoch: i16::MAX - 1,

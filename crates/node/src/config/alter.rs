@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sh_base::{ErrorCode, Failure};
 
-use super::{BrokerConfig, Kind, broker, check::elements, group, topic};
+use super::{BrokerConfig, Kind, broker, check::elements, client_metrics, group, topic};
 
 /// What to do with one config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,16 @@ pub fn group_configs(
         apply(&mut new, &op, |_| None).map_err(|verb| not_a_list(&op, &verb))?;
     }
     group::validate(&mut new, broker).map_err(config)?;
+    Ok(new)
+}
+
+/// What is set for one subscription to metrics of clients after a change. Kafka appends to none of its lists.
+pub fn client_metrics_configs(old: &Configs, changes: &Changes) -> Result<Configs, Failure> {
+    let mut new = old.clone();
+    for op in changes.ops(old)? {
+        apply(&mut new, &op, |_| None).map_err(|verb| not_a_list(&op, &verb))?;
+    }
+    client_metrics::validate(&mut new)?;
     Ok(new)
 }
 

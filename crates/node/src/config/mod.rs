@@ -1,10 +1,11 @@
 //! Configs: what can be set, which values are legal, and what is in force.
 //!
-//! Three tables define them, [`topic::TABLE`], [`broker::TABLE`] and [`group::TABLE`], with Kafka's names, types and defaults. Values are text,
+//! Four tables define them, [`topic::TABLE`], [`broker::TABLE`], [`group::TABLE`] and [`client_metrics::TABLE`], with Kafka's names, types and defaults. Values are text,
 //! as they travel and as they are stored; they are checked when they are set, in Kafka's words.
 pub mod alter;
 pub mod broker;
 mod check;
+pub mod client_metrics;
 mod effective;
 pub mod group;
 mod loggers;
@@ -16,6 +17,7 @@ pub use broker::{
     cluster_entries,
 };
 pub use check::Check;
+pub use client_metrics::{CLIENT_METRICS, entries as client_metrics_entries};
 pub use effective::{ConfigEntry, Effective, Source, Synonym};
 pub use group::{GROUP, GroupConfigs};
 pub use loggers::{Loggers, SetLogLevel};

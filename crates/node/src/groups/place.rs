@@ -40,6 +40,7 @@ impl Node {
         if kind == CoordinatorKind::Group {
             self.authorize(caller, Operation::Describe, Resource::Group(key))?;
         }
+        self.show_internal(&caller.org, kind).await;
         let away = |text: String| Failure::new(ErrorCode::CoordinatorNotAvailable, text);
         let cluster = self.cluster().await.map_err(|e| away(e.message))?;
         let found = cluster.coordinator(&caller.org, kind, key).cloned();

@@ -5,8 +5,8 @@ use sh_base::{ErrorCode, Failure, Org, TopicId, TopicName};
 use sh_meta::{Decision, Key, View};
 
 use super::{
-    CONSUMER_OFFSETS, PARTITIONS_PER_REQUEST_MAX, ROWS_PER_UPDATE, assignment, duplicate_name,
-    is_internal, names, repeated, too_many_partitions,
+    PARTITIONS_PER_REQUEST_MAX, ROWS_PER_UPDATE, assignment, duplicate_name, is_internal, names,
+    repeated, too_many_partitions,
 };
 use crate::{
     BrokerConfig, Caller, Node, Operation, Resource, TopicRow,
@@ -52,10 +52,10 @@ pub struct CreatedTopic {
 
 /// A checked topic on its way into the store.
 #[derive(Clone, Debug)]
-struct Candidate {
-    id: TopicId,
-    name: TopicName,
-    row: TopicRow,
+pub(super) struct Candidate {
+    pub id: TopicId,
+    pub name: TopicName,
+    pub row: TopicRow,
 }
 
 impl Node {
@@ -169,7 +169,7 @@ impl Node {
     }
 
     /// One update; the names that exist already come back.
-    async fn store_candidates(
+    pub(super) async fn store_candidates(
         &self,
         org: &Org,
         candidates: Vec<Candidate>,
@@ -184,20 +184,6 @@ impl Node {
         let org = org.clone();
         self.change(locks, move |view| create(view, &org, &candidates))
             .await
-    }
-
-    /// Makes sure that one of the topics exists that Kafka keeps for itself.
-    pub(crate) async fn ensure_internal(&self, org: &Org, name: &TopicName) -> Result<(), Failure> {
-        if self.topics().by_name(org, name).await.is_ok() {
-            return Ok(());
-        }
-        let row = internal_row(name.as_str(), org, &self.broker(), self.env().wall_ms());
-        let candidate = Candidate {
-            id: TopicId(self.env().uuid()),
-            name: name.clone(),
-            row,
-        };
-        self.store_candidates(org, vec![candidate]).await.map(drop)
     }
 }
 
@@ -306,25 +292,6 @@ fn assigned(topic: &NewTopic, brokers: &BTreeSet<i32>) -> Result<(i32, i16), Fai
         (-1, -1) => assignment::of_new_topic(&topic.assignments, brokers),
         (-1, _) => contradiction("numPartitions"),
         _ => contradiction("replication factor"),
-    }
-}
-
-/// The row of a topic that Kafka keeps for itself: compacted, with as many partitions as the broker's settings say.
-fn internal_row(name: &str, org: &Org, broker: &BrokerConfig, now_ms: i64) -> TopicRow {
-    let prefix = if name == CONSUMER_OFFSETS {
-        "offsets.topic"
-    } else {
-        "transaction.state.log"
-    };
-    let number = |what: &str| broker.number(&format!("{prefix}.{what}"));
-    TopicRow {
-        org: org.as_str().into(),
-        name: name.into(),
-        partitions: number("num.partitions") as i32,
-        replication_factor: number("replication.factor") as i16,
-        configs: BTreeMap::from([("cleanup.policy".into(), "compact".into())]),
-        created_ms: now_ms,
-        deletion: None,
     }
 }
 

@@ -6,12 +6,14 @@ mod assignment;
 mod create;
 mod delete;
 mod grow;
+mod internal;
 mod names;
 mod purge;
 
 pub use create::{CreatedTopic, NewTopic};
 pub use delete::{DeleteOutcome, DeletedTopic};
 pub use grow::NewPartitions;
+pub(crate) use internal::check_writable;
 pub(crate) use names::parse as legal_name;
 pub use names::{CONSUMER_OFFSETS, TRANSACTION_STATE, is_internal};
 

@@ -1,7 +1,7 @@
 //! InitProducerId with a transactional id: a session begins.
 use serde::{Deserialize, Serialize};
 use sh_base::{ErrorCode, Failure, ProducerEpoch, ProducerId};
-use sh_log::transaction::{InitAsk, InitOutcome, fence, init};
+use sh_log::transaction::{InitAsk, InitOutcome, fence_for, init};
 use sh_meta::{Decision, Plan, View};
 
 use super::{end::Step, key, put_row, row_in};
@@ -23,7 +23,8 @@ impl Node {
     /// Begins a session of a transactional id: the producer id and epoch that it writes with. Sessions before it are fenced, and
     /// the transaction that one of them left open is aborted. `expected` is what the producer had before (KIP-360).
     ///
-    /// Errors: `InvalidTransactionTimeout`, `ProducerFenced` (another session has begun since), `InvalidRequest`.
+    /// Errors: `InvalidTransactionTimeout`, `ProducerFenced` (another session has begun since), `ConcurrentTransactions` (an open
+    /// transaction was aborted; asked again, the session begins), `InvalidRequest`.
     pub async fn init_transactional_id(
         &self,
         caller: &Caller,
@@ -50,7 +51,10 @@ impl Node {
             match self.change_on(lane, plan, apply).await? {
                 Reply::Ready(producer, epoch) => return Ok((ProducerId(producer), epoch)),
                 Reply::NeedsId => ask.fresh = Some(self.draw_producer_id().await?),
-                Reply::AbortFirst => self.abort_for_another(caller, id).await?,
+                Reply::AbortFirst => {
+                    self.abort_for_another(caller, id, expected).await?;
+                    return Err(just_aborted());
+                }
                 Reply::Refused(refusal) => return Err(refusal.into()),
             }
         }
@@ -68,15 +72,26 @@ impl Node {
     }
 
     /// Aborts what a former session left open, and fences it.
-    async fn abort_for_another(&self, caller: &Caller, id: &str) -> Result<(), Failure> {
+    async fn abort_for_another(
+        &self,
+        caller: &Caller,
+        id: &str,
+        expected: Option<(ProducerId, ProducerEpoch)>,
+    ) -> Result<(), Failure> {
         let abort = |row: Option<&_>, now_ms| {
             Ok(match row {
-                Some(row) if is_open(row) => Step::Close(fence(row, now_ms)),
+                Some(row) if is_open(row) => Step::Close(fence_for(row, expected, now_ms)),
                 _ => Step::Done,
             })
         };
         self.close_transaction(&caller.org, id, abort).await
     }
+}
+
+/// As with Kafka the producer asks once more: its session begins after the transaction before is over.
+fn just_aborted() -> Failure {
+    let text = "the transaction that was open is aborted; ask again";
+    Failure::new(ErrorCode::ConcurrentTransactions, text)
 }
 
 fn is_open(row: &sh_log::transaction::TransactionRow) -> bool {

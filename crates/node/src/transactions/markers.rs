@@ -21,6 +21,9 @@ pub struct MarkerChoice {
     pub epoch: ProducerEpoch,
     pub coordinator_epoch: i32,
     pub commit: bool,
+    /// From 2 on (KIP-1228) the marker's epoch is that of the transaction after it: it must be higher than the one that the
+    /// partition knows, so that no marker ends the next transaction.
+    pub transaction_version: i8,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -95,7 +98,11 @@ fn marked(
 
 /// **Neither a producer's epoch nor its coordinator's goes back.**
 fn check(state: &ProducerState, choice: &MarkerChoice) -> Result<(), Failure> {
-    if choice.epoch < state.epoch {
+    let is_old = match choice.transaction_version {
+        ..2 => choice.epoch < state.epoch,
+        2.. => choice.epoch <= state.epoch,
+    };
+    if is_old {
         let text = format!("the partition knows epoch {} of this producer", state.epoch);
         return Err(Failure::new(ErrorCode::InvalidProducerEpoch, text));
     }

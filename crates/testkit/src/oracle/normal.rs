@@ -144,7 +144,14 @@ impl Names {
         let mut text = text
             .replace(&format!("{}:{}", self.host, self.port), "ADDRESS")
             .replace(&self.run, "");
-        for before in ["xpected ", "the broker ", "node.id=", "broker.id="] {
+        let before = [
+            "xpected ",
+            "the broker ",
+            "node.id=",
+            "broker.id=",
+            "controller ",
+        ];
+        for before in before {
             let (own, named) = (format!("{before}{}", self.node), format!("{before}NODE"));
             text = text.replace(&own, &named);
         }

@@ -288,6 +288,16 @@ impl Peer {
         Ok(())
     }
 
+    /// Sends a body of any bytes under a header; the answer without its correlation id, which is not written down.
+    pub async fn raw(
+        &mut self,
+        (key, version, header): (i16, i16, i16),
+        body: &[u8],
+    ) -> Result<Bytes> {
+        let pending = self.connection().await?.send(key, version, header, body)?;
+        Ok(pending.bytes().await?)
+    }
+
     /// Sends a whole frame of any bytes on a connection of its own; whether it is answered (with correlation id 7) is written
     /// down.
     pub async fn ask_frame(&mut self, what: &str, frame: Bytes) -> Result<()> {

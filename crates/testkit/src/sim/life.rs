@@ -17,7 +17,10 @@ use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
 use sh_base::{Env, Failure, Incarnation};
 use sh_blob::Bucket;
-use sh_kafka::{Door, DoorConfig, connection, door::Session};
+use sh_kafka::{
+    Door, DoorConfig, connection,
+    door::{Session, Software},
+};
 use sh_log::{
     Log, LogConfig, LogParts, ReadConfig, Reader,
     agent::{
@@ -175,6 +178,7 @@ impl Life {
         let session = Session {
             door,
             host: "client".into(),
+            software: Arc::new(Software::at(0)),
         };
         let (stopper, stop) = watch::channel(false);
         self.stops.lock().push(stopper);

@@ -52,12 +52,13 @@ impl OurServer {
 }
 
 /// What the reference is run with, where it means something here too: so the same configs are static on both sides.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "num.partitions=4",
     "auto.create.topics.enable=true",
     "default.replication.factor=1",
     "offsets.topic.replication.factor=1",
     "transaction.state.log.replication.factor=1",
+    "transaction.state.log.min.isr=1",
     "group.initial.rebalance.delay.ms=0",
     "group.min.session.timeout.ms=100",
     "group.max.size=12",

@@ -3,6 +3,7 @@ mod cluster;
 mod configs;
 mod create;
 mod delete;
+mod features;
 mod fetch;
 mod frames;
 pub mod group_requests;
@@ -15,6 +16,7 @@ mod groups_migrate;
 mod groups_offsets;
 mod groups_sequences;
 mod groups_static;
+mod internal;
 mod metadata;
 mod offsets;
 mod partitions;
@@ -23,9 +25,11 @@ mod produce_bad;
 mod producers;
 pub mod requests;
 mod sessions;
+mod telemetry;
 mod transactions;
 mod transactions_offsets;
 mod transactions_seen;
+mod transactions_sessions;
 mod versions;
 
 use super::Scenario;
@@ -46,9 +50,13 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         transactions::SCENARIOS,
         transactions_seen::SCENARIOS,
         transactions_offsets::SCENARIOS,
+        transactions_sessions::SCENARIOS,
         offsets::SCENARIOS,
         configs::SCENARIOS,
         cluster::SCENARIOS,
+        internal::SCENARIOS,
+        features::SCENARIOS,
+        telemetry::SCENARIOS,
         groups_errors::SCENARIOS,
         groups_classic::SCENARIOS,
         groups_static::SCENARIOS,

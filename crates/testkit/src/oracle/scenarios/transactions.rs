@@ -34,7 +34,7 @@ pub(super) fn id(peer: &Peer, name: &str) -> TransactionalId {
     TransactionalId(peer.name(name).0)
 }
 
-fn init(id: &TransactionalId, known: Producer) -> InitProducerIdRequest {
+pub(super) fn init(id: &TransactionalId, known: Producer) -> InitProducerIdRequest {
     InitProducerIdRequest::default()
         .with_transactional_id(Some(id.clone()))
         .with_transaction_timeout_ms(60_000)
@@ -42,7 +42,7 @@ fn init(id: &TransactionalId, known: Producer) -> InitProducerIdRequest {
         .with_producer_epoch(known.1)
 }
 
-const NOBODY: Producer = (-1, -1);
+pub(super) const NOBODY: Producer = (-1, -1);
 
 /// Begins a session, however long that takes here: Kafka loads its coordinator, and aborts what was left open.
 pub(super) async fn begin(peer: &mut Peer, id: &TransactionalId) -> Result<Producer> {
@@ -166,21 +166,16 @@ async fn ask_add(
 }
 
 /// Waits until the partition ends at an offset and nothing holds its readers up.
-pub(super) async fn settled(
-    peer: &mut Peer,
-    topic: &Topic,
-    partition: i32,
-    offset: i64,
-) -> Result<()> {
+pub(super) async fn settled(peer: &mut Peer, topic: &Topic, index: i32, end: i64) -> Result<()> {
     for _ in 0..200 {
-        let request = list_offsets(5, &topic.name, &[(partition, -1, -1)]).with_isolation_level(1);
+        let request = list_offsets(5, &topic.name, &[(index, -1, -1)]).with_isolation_level(1);
         let answer = peer.quietly(5, &request).await?;
-        if answer.topics[0].partitions[0].offset == offset {
+        if answer.topics[0].partitions[0].offset == end {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    bail!("partition {partition} does not end at {offset} within 5 s")
+    bail!("partition {index} does not end at {end} within 5 s")
 }
 
 async fn txn_sessions(peer: &mut Peer) -> Result<()> {
