@@ -62,7 +62,7 @@ impl Plan {
             warm: Duration::from_secs(1),
             run: Duration::from_secs(seconds),
             // What is written stays: a bucket in memory must not eat it all.
-            bytes_max: 1 << 30,
+            bytes_max: 768 << 20,
         }
     }
 
