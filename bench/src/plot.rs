@@ -115,10 +115,13 @@ pub fn lines(title: &str, all: &[Line]) -> String {
             let _ = writeln!(
                 svg,
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{:.0}</text>\
+                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{colour}\">{:.0}</text>\
                  <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0}</text>",
-                // Above the first line, below the others: they lie close together where nothing grows.
-                if i == 0 { y - 8.0 } else { y + 18.0 },
+                if is_highest(all, i, n) {
+                    y - 8.0
+                } else {
+                    y + 18.0
+                },
                 point.1,
                 BOTTOM + 16.0,
                 point.0,
@@ -134,6 +137,16 @@ pub fn lines(title: &str, all: &[Line]) -> String {
         );
     }
     svg + "</svg>\n"
+}
+
+/// Is this line's point above those of the others there? Its number then stands above it, else below: lines lie close
+/// together where nothing grows.
+fn is_highest(all: &[Line], line: usize, point: usize) -> bool {
+    let own = all[line].1[point].1;
+    all.iter().enumerate().all(|(other, (_, points))| {
+        let there = points.get(point).map_or(f64::MIN, |(_, y)| *y);
+        other == line || there < own || there == own && line < other
+    })
 }
 
 #[cfg(test)]
