@@ -40,6 +40,7 @@ public final class ClientSuite {
         var client = new ClientSuite(args[0]);
         client.addTo(suite);
         new AdminChecks(client.clients, client.admin).addTo(suite);
+        new GroupChecks(client.clients, client.admin).addTo(suite);
         suite.runAndExit();
     }
 

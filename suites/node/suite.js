@@ -1,5 +1,5 @@
-// kafkajs, a client of the old protocol versions: producing, administration, and fetching below its consumer, which
-// needs a group.
+// kafkajs, a client of the old protocol versions: producing, administration, fetching below its consumer, groups and
+// transactions.
 //
 // usage: suite.js HOST:PORT[,HOST:PORT]...
 'use strict'
@@ -63,6 +63,48 @@ async function read(topic, count, { partition = 0, offset = 0 } = {}) {
     return records
   } finally {
     await cluster.disconnect()
+  }
+}
+
+/** Consumers of one topic that form a group. */
+class Group {
+  constructor(topic) {
+    this.topic = topic
+    this.name = `node-${randomUUID()}`
+    this.members = []
+    this.records = []
+  }
+
+  async join({ autoCommit = true } = {}) {
+    const consumer = kafka.consumer({ groupId: this.name, sessionTimeout: 6000, heartbeatInterval: 300, maxWaitTimeInMs: 300 })
+    const member = { consumer, partitions: [] }
+    this.members.push(member)
+    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+      member.partitions = payload.memberAssignment[this.topic] ?? []
+    })
+    await consumer.connect()
+    await consumer.subscribe({ topic: this.topic, fromBeginning: true })
+    await consumer.run({
+      autoCommit,
+      eachMessage: async ({ partition, message }) => {
+        this.records.push({ partition, offset: message.offset, value: text(message.value) })
+      },
+    })
+    return consumer
+  }
+
+  /** How many partitions each member has. */
+  shares() {
+    return this.members.map(member => member.partitions.length)
+  }
+
+  async leave(index) {
+    const [{ consumer }] = this.members.splice(index, 1)
+    await consumer.disconnect()
+  }
+
+  async end() {
+    while (this.members.length > 0) await this.leave(0)
   }
 }
 
@@ -185,6 +227,86 @@ const checks = {
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '6' }] })
     const [{ low, high }] = await admin.fetchTopicOffsets(topic)
     assert.deepEqual([low, high], ['6', '10'])
+  },
+
+  async 'two members share the partitions of a topic, and the one that is left has all'() {
+    const topic = await newTopic(4)
+    const group = new Group(topic)
+    await group.join()
+    await group.join()
+    await eventually(() => group.shares().join() === '2,2')
+    for (let partition = 0; partition < 4; partition++) {
+      await write(topic, numbered(25).map(m => ({ ...m, partition })))
+    }
+    await eventually(() => group.records.length >= 100)
+    assert.equal(new Set(group.records.map(r => `${r.partition} ${r.offset}`)).size, 100)
+    assert.equal(group.records.length, 100)
+    await group.leave(0)
+    await eventually(() => group.shares().join() === '4')
+    await group.end()
+  },
+
+  async 'a group goes on where it committed'() {
+    const topic = await newTopic()
+    await write(topic, numbered(10))
+    const group = new Group(topic)
+    const first = await group.join({ autoCommit: false })
+    await eventually(() => group.records.length === 10)
+    await first.commitOffsets([{ topic, partition: 0, offset: '4', metadata: 'four' }])
+    await group.end()
+    const [{ partitions }] = await admin.fetchOffsets({ groupId: group.name, topics: [topic] })
+    assert.deepEqual(partitions, [{ partition: 0, offset: '4', metadata: 'four' }])
+    group.records = []
+    await group.join()
+    await eventually(() => group.records.length === 6)
+    assert.equal(group.records[0].offset, '4')
+    await group.end()
+  },
+
+  async 'offsets and records of a transaction are committed together, or not at all'() {
+    const topic = await newTopic()
+    const groupId = `node-${randomUUID()}`
+    const producer = kafka.producer({
+      transactionalId: groupId, idempotent: true, maxInFlightRequests: 1, createPartitioner: Partitioners.DefaultPartitioner,
+    })
+    await producer.connect()
+    for (const [offset, end] of [['3', 'commit'], ['5', 'abort']]) {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic, messages: [{ value: end }] })
+      const topics = [{ topic, partitions: [{ partition: 0, offset }] }]
+      await transaction.sendOffsets({ consumerGroupId: groupId, topics })
+      await transaction[end]()
+    }
+    await producer.disconnect()
+    const [{ partitions }] = await admin.fetchOffsets({ groupId, topics: [topic] })
+    assert.equal(partitions[0].offset, '3')
+    const group = new Group(topic)
+    await group.join()
+    await write(topic, [{ value: 'after' }])
+    await eventually(() => group.records.some(r => r.value === 'after'))
+    await group.end()
+    assert.deepEqual(group.records.map(r => r.value), ['commit', 'after'])
+  },
+
+  async 'groups are listed, described, reset and deleted'() {
+    const topic = await newTopic()
+    await write(topic, numbered(10))
+    const group = new Group(topic)
+    await group.join()
+    await eventually(() => group.records.length === 10)
+    const { groups } = await admin.listGroups()
+    assert.ok(groups.some(g => g.groupId === group.name && g.protocolType === 'consumer'))
+    const [described] = (await admin.describeGroups([group.name])).groups
+    assert.equal(described.state, 'Stable')
+    assert.equal(described.members.length, 1)
+    await group.end()
+    const offset = async () => (await admin.fetchOffsets({ groupId: group.name, topics: [topic] }))[0].partitions[0].offset
+    await admin.resetOffsets({ groupId: group.name, topic, earliest: false })
+    assert.equal(await offset(), '-1') // what kafkajs commits for the end
+    await admin.setOffsets({ groupId: group.name, topic, partitions: [{ partition: 0, offset: '3' }] })
+    assert.equal(await offset(), '3')
+    await admin.deleteGroups([group.name])
+    assert.ok(!(await admin.listGroups()).groups.some(g => g.groupId === group.name))
   },
 
   async 'the cluster is described'() {

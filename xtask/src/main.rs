@@ -22,7 +22,8 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask test [--only NAME]... [--on TARGET]... [--bootstrap HOST:PORT]
     Installs what the tests need, starts the services, runs every test.
-    NAME    `rooms` (cargo test), `docs` (what the pages say) or a client suite: {suites}
+    NAME    `rooms` (cargo test), `docs` (what the pages say), a suite that kills servers and clients of its own
+            ({kills}) or a client suite: {suites}
     TARGET  what the suites speak to: {targets}
             (default: folder and pair; oracle is Apache Kafka itself)
     --bootstrap runs the suites against a server that is already there.
@@ -33,6 +34,8 @@ cargo xtask services [COMMAND...]
     (default: prints them and waits for Ctrl-C), and stops them.
 cargo xtask torture [NAME]
     The crash tests at full length: 50 kills, all flights, a hundred thousand mutated frames.
+cargo xtask torture --kills N
+    The suites that kill servers and clients, with N kills each, on a folder and on MinIO and Postgres with two agents.
 cargo xtask torture --minutes N
     One fault after another for N minutes on a folder, and for N minutes on MinIO and Postgres with two agents, each
     followed by up to ten minutes of churn in consumer groups. As root: the folder lies on a small disk that is filled.
@@ -45,6 +48,7 @@ cargo xtask oracle PORT    Runs Apache Kafka on 127.0.0.1:PORT until Ctrl-C.";
 
 fn help() -> String {
     HELP.replace("{suites}", &suites::names().join(", "))
+        .replace("{kills}", &suites::own::UNDER_KILLS.join(", "))
         .replace("{targets}", &services::Target::NAMES.join(", "))
 }
 

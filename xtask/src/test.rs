@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     process::{self, cmd, run_bounded},
     services::{Fleet, Running, Target, oracle::Oracle},
-    suites::{self, Counts, SUITES, Suite, docs},
+    suites::{self, Counts, SUITES, Suite, own},
     tools,
     workspace::{root, target_dir},
 };
@@ -51,8 +51,10 @@ impl Options {
         self.wants(ROOMS) && self.on.is_empty() && self.bootstrap.is_none()
     }
 
-    fn wants_docs(&self) -> bool {
-        self.wants(docs::NAME) && self.on.is_empty() && self.bootstrap.is_none()
+    /// The suites with servers of their own that are wanted.
+    fn own(&self) -> impl Iterator<Item = &'static str> {
+        let ours = self.on.is_empty() && self.bootstrap.is_none();
+        own::names().filter(move |name| ours && self.wants(name))
     }
 
     fn suites(&self) -> impl Iterator<Item = &'static Suite> {
@@ -74,12 +76,12 @@ impl Options {
 }
 
 fn known_name(name: &str) -> Result<String> {
-    let known = [ROOMS, docs::NAME].contains(&name) || suites::names().contains(&name);
+    let mut known: Vec<_> = own::names().chain(suites::names()).collect();
+    known.insert(0, ROOMS);
     ensure!(
-        known,
-        "`{name}` is no test; there are {ROOMS}, {}, {}",
-        docs::NAME,
-        suites::names().join(", ")
+        known.contains(&name),
+        "`{name}` is no test; there are {}",
+        known.join(", ")
     );
     Ok(name.to_owned())
 }
@@ -131,8 +133,8 @@ pub fn run(options: &Options) -> Result<()> {
         if options.wants_rooms() {
             report.step(ROOMS.to_owned(), || rooms(&fleet));
         }
-        if options.wants_docs() {
-            report.step(docs::NAME.to_owned(), || docs::run(&fleet));
+        for name in options.own() {
+            report.step(name.to_owned(), || own::run(name, &[], &fleet));
         }
         for &target in options.targets() {
             with_target(&fleet, target, options, &mut report)?;

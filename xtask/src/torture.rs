@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     process::{cmd, run},
     services::Fleet,
-    suites::franz_go,
+    suites::{Counts, franz_go, own},
     tools,
     workspace::{root, target_dir},
 };
@@ -21,15 +21,32 @@ const FULL_LENGTH: [(&str, &str); 3] = [
 /// Churn in consumer groups lasts no longer than this.
 const CHURN_MINUTES: u64 = 10;
 
-/// The crash tests at full length, about half an hour (`args` go to the test binary: a part of a test's name, say); or, with
-/// `--minutes N`, one fault after another for so long on each kind of store, and churn in consumer groups.
+/// The crash tests at full length, about half an hour (`args` go to the test binary: a part of a test's name, say); with
+/// `--minutes N`, one fault after another for so long on each kind of store, and churn in consumer groups; with `--kills N`,
+/// pipelines of real clients.
 pub fn torture(args: &[String]) -> Result<()> {
     match args {
         [flag, minutes] if flag == "--minutes" => {
             endure(minutes.parse().context("--minutes wants a number")?)
         }
+        [flag, kills] if flag == "--kills" => kill_pipelines(kills),
         _ => crash_tests(args),
     }
+}
+
+/// The release build, one agent on a folder and SQLite and then a pair on MinIO and Postgres.
+fn kill_pipelines(kills: &str) -> Result<()> {
+    let fleet = Fleet::start(build_release()?.join("streamhouse"))?;
+    let mut total = Counts::default();
+    for place in ["folder", "pair"] {
+        for name in own::UNDER_KILLS {
+            println!("\n== {place}: {name}");
+            total += own::run(name, &["--on", place, "--kills", kills], &fleet)?;
+        }
+    }
+    println!("{total}");
+    ensure!(total.failed == 0, "{} failed", total.failed);
+    Ok(())
 }
 
 /// The release build on a folder and SQLite, and as a pair on MinIO and Postgres.

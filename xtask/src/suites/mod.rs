@@ -1,7 +1,7 @@
 //! The client suites: real clients in their own languages, each a program under `suites/` that takes bootstrap
 //! addresses, says what it tried, and ends with a line `N passed, N failed`.
-pub mod docs;
 pub mod franz_go;
+pub mod own;
 mod programs;
 
 use std::{ops::AddAssign, process::Command, time::Duration};
@@ -21,10 +21,18 @@ pub struct Suite {
 }
 
 /// All of them, in the order they run.
-pub const SUITES: [Suite; 8] = [
+pub const SUITES: [Suite; 10] = [
     Suite {
         name: "python",
         run: |at| counted(&programs::python(at)?),
+    },
+    Suite {
+        name: "kafka-python",
+        run: |at| counted(&programs::kafka_python(at)?),
+    },
+    Suite {
+        name: "aiokafka",
+        run: |at| counted(&programs::aiokafka(at)?),
     },
     Suite {
         name: "kcat",
@@ -98,8 +106,12 @@ impl Counts {
 /// Runs a suite program, repeats what it prints, and returns the counts of its last line. A program that fails without
 /// a failed check of its own counts as one.
 fn counted(program: &Command) -> Result<Counts> {
+    counted_within(LIMIT, program)
+}
+
+fn counted_within(limit: Duration, program: &Command) -> Result<Counts> {
     let mut last = None;
-    let status = run_bounded(program, LIMIT, |line| {
+    let status = run_bounded(program, limit, |line| {
         println!("  {line}");
         last = Counts::parse(line).or(last);
     })?;

@@ -33,7 +33,7 @@ fn compile_java() -> Result<()> {
         .arg("-d")
         .arg(kafka::classes()?)
         .arg("-cp")
-        .arg(kafka::libs()?.join("*"));
+        .arg(kafka::jars()?);
     for entry in fs::read_dir(suite("java"))? {
         let path = entry?.path();
         if path
@@ -50,18 +50,35 @@ fn go_program() -> Result<PathBuf> {
     Ok(tools_dir()?.join("go-suite"))
 }
 
+/// The copier of `suites/copiers` that is written in Go.
+pub fn go_copier() -> Result<PathBuf> {
+    Ok(tools_dir()?.join("go-copier"))
+}
+
 fn compile_go() -> Result<()> {
-    let mut build = cmd("go", ["build", "-o"]);
-    build.arg(go_program()?).arg(".").current_dir(suite("go"));
-    output(&mut build).map(drop)
+    for (program, package) in [(go_program()?, "."), (go_copier()?, "./copier")] {
+        let mut build = cmd("go", ["build", "-o"]);
+        build.arg(program).arg(package).current_dir(suite("go"));
+        output(&mut build)?;
+    }
+    Ok(())
 }
 
 pub fn python(bootstrap: &str) -> Result<Command> {
+    python_program("python/suite.py", bootstrap)
+}
+
+pub fn kafka_python(bootstrap: &str) -> Result<Command> {
+    python_program("python/kafka_python.py", bootstrap)
+}
+
+pub fn aiokafka(bootstrap: &str) -> Result<Command> {
+    python_program("python/aio.py", bootstrap)
+}
+
+fn python_program(path: &str, bootstrap: &str) -> Result<Command> {
     let mut command = Command::new(python::interpreter()?);
-    command
-        .arg("-u")
-        .arg(suite("python/suite.py"))
-        .arg(bootstrap);
+    command.arg("-u").arg(suite(path)).arg(bootstrap);
     Ok(command)
 }
 
