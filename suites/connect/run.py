@@ -49,6 +49,8 @@ class Worker(Process):
             "value.converter": STRINGS,
             "exactly.once.source.support": "enabled",
             "offset.flush.interval.ms": 500,
+            # What both workers left open when they were killed holds up who reads committed offsets.
+            "producer.transaction.timeout.ms": 10_000,
             "connector.client.config.override.policy": "All",
             "listeners": f"http://127.0.0.1:{self.port}",
             # A worker that was killed is missed soon, and its work handed to the other at once.

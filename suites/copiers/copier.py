@@ -15,7 +15,7 @@ SECONDS = 30  # how long the client may try by itself before it asks us
 
 def main(bootstrap, name, protocol, source, target):
     common = {"bootstrap.servers": bootstrap, **COMMON}
-    producer = Producer({**common, "transactional.id": name, "transaction.timeout.ms": 15000})
+    producer = Producer({**common, "transactional.id": name, "transaction.timeout.ms": 30000})
     again(lambda: producer.init_transactions(SECONDS))
     classic = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1500} if protocol == "classic" else {}
     consumer = Consumer(

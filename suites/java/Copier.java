@@ -27,7 +27,7 @@ public final class Copier {
         this.to = to;
         var settings = new Properties();
         settings.put("bootstrap.servers", bootstrap);
-        var writing = Map.of("transactional.id", id, "transaction.timeout.ms", "15000");
+        var writing = Map.of("transactional.id", id, "transaction.timeout.ms", "30000");
         producer = new KafkaProducer<>(with(settings, writing), new StringSerializer(), new StringSerializer());
         var reading = new HashMap<>(Map.of("group.id", to, "group.protocol", protocol, "enable.auto.commit", "false",
                 "isolation.level", "read_committed", "auto.offset.reset", "earliest", "max.poll.records", "200"));

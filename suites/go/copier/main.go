@@ -46,7 +46,7 @@ func run(bootstrap, id, protocol, from, to string) error {
 		kgo.WithContext(ctx),
 		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.TransactionalID(id),
-		kgo.TransactionTimeout(15*time.Second),
+		kgo.TransactionTimeout(30*time.Second),
 		kgo.ConsumerGroup(to),
 		kgo.ConsumeTopics(from),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
