@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use futures::future::try_join_all;
+
 use crate::{
     Admin, Author, Client, Consumer, ConsumerOptions, ConsumerRecord, ErrorCode, OffsetSpec,
     Result, TopicPartition,
@@ -288,25 +290,38 @@ impl GroupConsumer {
             .retain(|r| !places.contains(&(r.topic.clone(), r.partition)));
     }
 
-    /// Reads these partitions from `offsets` on, or from where the options say if the log has no such offset.
+    /// Reads these partitions from `offsets` on, or from where the options say if the log has no such offset. All at the same
+    /// time: meanwhile nobody sends heartbeats.
     async fn begin(
         &mut self,
         places: &BTreeSet<TopicPartition>,
         offsets: &BTreeMap<TopicPartition, i64>,
     ) -> Result<()> {
-        for (topic, partition) in places {
-            self.membership.know(topic, *partition).await?;
-            let end = self.offset(topic, *partition, OffsetSpec::Latest).await?;
-            let place = (topic.clone(), *partition);
-            let start = self.offset(topic, *partition, OffsetSpec::Earliest).await?;
-            let at = match offsets.get(&place) {
-                Some(at) if (start..=end).contains(at) => *at,
-                _ => self.offset(topic, *partition, self.options.reset).await?,
-            };
-            self.consumer.assign(topic, *partition, at);
-            self.ends.insert(place, end);
+        let this = &*self;
+        let found = places
+            .iter()
+            .map(|place| this.place_to_begin(place, offsets.get(place).copied()));
+        for (place, (at, end)) in places.iter().zip(try_join_all(found).await?) {
+            self.consumer.assign(&place.0, place.1, at);
+            self.ends.insert(place.clone(), end);
         }
         Ok(())
+    }
+
+    /// Where to begin in a partition for which the group has this offset, and its end.
+    async fn place_to_begin(
+        &self,
+        (topic, partition): &TopicPartition,
+        offset: Option<i64>,
+    ) -> Result<(i64, i64)> {
+        self.membership.know(topic, *partition).await?;
+        let end = self.offset(topic, *partition, OffsetSpec::Latest).await?;
+        let start = self.offset(topic, *partition, OffsetSpec::Earliest).await?;
+        let at = match offset {
+            Some(at) if (start..=end).contains(&at) => at,
+            _ => self.offset(topic, *partition, self.options.reset).await?,
+        };
+        Ok((at, end))
     }
 
     async fn offset(&self, topic: &str, partition: i32, spec: OffsetSpec) -> Result<i64> {

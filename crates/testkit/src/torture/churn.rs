@@ -49,7 +49,7 @@ const SLOTS: usize = 3;
 /// A pause between requests of the writer: every group reads all of it.
 const PAUSE: Duration = Duration::from_millis(150);
 /// How long groups may need to settle and to read everything, once the trouble is over.
-const SETTLE_MAX: Duration = Duration::from_secs(120);
+const SETTLE_MAX: Duration = Duration::from_secs(180);
 /// How long a start and the first records after it may take.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 

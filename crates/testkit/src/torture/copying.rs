@@ -65,14 +65,15 @@ pub fn copyings() -> [Copying; 3] {
 /// Server settings under which members that are gone are missed soon.
 pub const QUICK_GROUPS: [&str; 5] = [
     "group.consumer.min.session.timeout.ms=6000",
-    "group.consumer.session.timeout.ms=8000",
+    "group.consumer.session.timeout.ms=12000",
     "group.consumer.min.heartbeat.interval.ms=500",
     "group.consumer.heartbeat.interval.ms=1000",
     "group.initial.rebalance.delay.ms=300",
 ];
 
-/// A transaction that lasts longer is aborted by the server. Shorter than long pauses: that happens too.
-const TRANSACTION_MS: i32 = 15_000;
+/// A transaction that lasts longer is aborted by the server: those of copiers that vanished, and of those that wait for an
+/// agent that was stopped for long.
+const TRANSACTION_MS: i32 = 20_000;
 /// A group that gets no further for so long, though nothing is wrong any more, is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
 /// Records of one transaction, at most.
@@ -396,7 +397,7 @@ impl Copier {
                 .to_string(),
             instance_id: None,
             reset: OffsetSpec::Earliest,
-            session_timeout: Duration::from_secs(8),
+            session_timeout: Duration::from_secs(12),
             rebalance_timeout: Duration::from_secs(20),
         };
         let reading = ConsumerOptions {

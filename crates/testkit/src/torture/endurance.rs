@@ -114,7 +114,7 @@ impl Fault {
 /// After a fault somebody must get on within this: a lease's life, and what clients wait before they try again.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// A group must get on within this: a session of a member that vanished, a transaction that lasts too long, and a rebalance.
-const GROUP_RECOVERY_MAX: Duration = Duration::from_secs(90);
+const GROUP_RECOVERY_MAX: Duration = Duration::from_secs(150);
 /// A pause between requests. It bounds what is written in an hour, and so what the checker has to remember.
 const PAUSE: Duration = Duration::from_millis(40);
 /// Long enough for the lease of a paused holder to be taken over.

@@ -129,43 +129,51 @@ impl Crowd {
 
     /// Waits until every group is stable and every partition has one owner, who knows it.
     pub async fn settle(&self) -> Result<Duration> {
-        let (since, admin) = (Instant::now(), self.admin());
-        for group in &self.groups {
-            loop {
-                let Some(problem) = group.unsettled(&admin).await? else {
-                    break;
-                };
-                if since.elapsed() > SETTLE_MAX {
-                    bail!(
-                        "group {} is stuck after {SETTLE_MAX:?}: {problem}",
-                        group.name
-                    );
-                }
-                sleep(Duration::from_millis(200)).await;
-            }
-        }
-        Ok(since.elapsed())
+        let admin = &self.admin();
+        self.every(async |group| group.unsettled(admin).await).await
     }
 
     /// Waits until every group has committed the end of every partition.
     pub async fn catch_up(&self) -> Result<Duration> {
-        let (since, admin) = (Instant::now(), self.admin());
-        for group in &self.groups {
-            loop {
-                let behind = group.behind(&admin).await?;
-                if behind.is_empty() {
-                    break;
+        let admin = &self.admin();
+        let problem = async |group: &Group| {
+            let behind = group.behind(admin).await?;
+            Ok((!behind.is_empty()).then(|| format!("(partition, committed, end) {behind:?}")))
+        };
+        self.every(problem).await
+    }
+
+    /// Waits until no group has a problem any more.
+    async fn every(
+        &self,
+        problem: impl AsyncFn(&Group) -> Result<Option<String>>,
+    ) -> Result<Duration> {
+        let since = Instant::now();
+        let mut left: Vec<&Arc<Group>> = self.groups.iter().collect();
+        loop {
+            let mut stuck = Vec::new();
+            for group in left {
+                if let Some(problem) = problem(Arc::as_ref(group)).await? {
+                    stuck.push((group, problem));
                 }
-                if since.elapsed() > SETTLE_MAX {
-                    bail!(
-                        "group {} is stuck after {SETTLE_MAX:?}: (partition, committed, end) {behind:?}",
-                        group.name
-                    );
-                }
-                sleep(Duration::from_millis(200)).await;
             }
+            if stuck.is_empty() {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > SETTLE_MAX {
+                let shown = stuck
+                    .iter()
+                    .map(|(group, problem)| format!("\n{}: {problem}", group.name));
+                bail!(
+                    "{} groups are stuck after {SETTLE_MAX:?}; members began anew after {:?}:{}",
+                    stuck.len(),
+                    self.ends.lock(),
+                    shown.collect::<String>()
+                );
+            }
+            left = stuck.into_iter().map(|(group, _)| group).collect();
+            sleep(Duration::from_millis(200)).await;
         }
-        Ok(since.elapsed())
     }
 
     /// Everybody leaves; answers what no member was handed.

@@ -138,7 +138,7 @@ impl Life {
             member_id: id.to_string(),
             instance_id: self.instance.clone(),
             reset: OffsetSpec::Earliest,
-            session_timeout: Duration::from_secs(8),
+            session_timeout: Duration::from_secs(12),
             rebalance_timeout: Duration::from_secs(10),
         };
         let reading = ConsumerOptions {

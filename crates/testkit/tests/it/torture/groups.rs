@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::{Stage, kills, pair::Pair, told};
 
 /// How long writers, and groups that copy what they write, may need to get on: a session and a transaction that time out.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A pause between the writer's requests: everything that it writes is copied three times.
 const PAUSE: Duration = Duration::from_millis(100);
