@@ -35,15 +35,22 @@ async fn main() -> Result<()> {
     let seed = arguments.get(2).map_or(Ok(1), |text| text.parse());
     let seed = seed.context(USAGE)?;
     ensure!(arguments.len() <= 3, USAGE);
-    let folder = tempfile::tempdir()?;
+    let mut folder = tempfile::tempdir()?;
     println!("{place:?}: {minutes} minutes, seed {seed}");
     let lasting = Duration::from_secs(minutes * 60);
     if churns {
         return churn_for(place, folder.path(), lasting, Chance::new(seed)).await;
     }
-    let report = run(place, folder.path(), lasting, Chance::new(seed)).await?;
-    print(&report);
-    report.must_be_clean()
+    let report = run(place, folder.path(), lasting, Chance::new(seed)).await;
+    let clean = report.and_then(|report| {
+        print(&report);
+        report.must_be_clean()
+    });
+    if clean.is_err() {
+        folder.disable_cleanup(true);
+        println!("what the agents left is in {}", folder.path().display());
+    }
+    clean
 }
 
 async fn beside_kills(arguments: &[String]) -> Result<()> {

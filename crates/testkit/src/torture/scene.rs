@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use sh_client::{Admin, Client, NewTopic, Options};
 use tokio::{
     sync::watch,
@@ -39,7 +40,7 @@ pub struct Scene {
     bootstrap: String,
     stop: watch::Sender<bool>,
     topics: BTreeMap<&'static str, Stage>,
-    writers: Vec<JoinHandle<Result<()>>>,
+    writers: Mutex<Vec<JoinHandle<Result<()>>>>,
 }
 
 struct Stage {
@@ -100,7 +101,7 @@ impl Scene {
             bootstrap,
             stop,
             topics: BTreeMap::new(),
-            writers: Vec::new(),
+            writers: Mutex::default(),
         };
         for cast in casts {
             let topic = NewTopic::new(cast.topic, PARTITIONS);
@@ -108,7 +109,7 @@ impl Scene {
             let shared = Shared::new(stopping.clone());
             for kind in cast.writers.iter().copied() {
                 let mut addresses = addresses.to_vec();
-                let turn = scene.writers.len() % addresses.len();
+                let turn = scene.writers.lock().len() % addresses.len();
                 addresses.rotate_left(turn);
                 let plan = Plan {
                     kind,
@@ -120,9 +121,8 @@ impl Scene {
                     patience: Duration::from_secs(10),
                     chance: chance.fork(),
                 };
-                scene
-                    .writers
-                    .push(tokio::spawn(write(plan, shared.clone())));
+                let writer = tokio::spawn(write(plan, shared.clone()));
+                scene.writers.lock().push(writer);
             }
             let follower = Follower::start(&scene.bootstrap, cast.topic, PARTITIONS);
             scene.topics.insert(cast.topic, Stage { shared, follower });
@@ -145,21 +145,34 @@ impl Scene {
     pub async fn reach(&self, wanted: u64, at_most: Duration) -> Result<()> {
         let since = Instant::now();
         while self.acknowledged() < wanted {
+            self.nobody_gave_up().await?;
             ensure!(
                 since.elapsed() < at_most,
-                "{} of {wanted} records were acknowledged after {at_most:?}; {} writers gave up",
-                self.acknowledged(),
-                self.writers.iter().filter(|w| w.is_finished()).count()
+                "{} of {wanted} records were acknowledged after {at_most:?}",
+                self.acknowledged()
             );
             sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
+    /// An error of the first writer that gave up.
+    async fn nobody_gave_up(&self) -> Result<()> {
+        let ended = {
+            let mut writers = self.writers.lock();
+            let ended = writers.iter().position(JoinHandle::is_finished);
+            ended.map(|n| writers.remove(n))
+        };
+        match ended {
+            Some(writer) => writer.await?.context("a writer gave up"),
+            None => Ok(()),
+        }
+    }
+
     /// Lets the writers get their last answers, reads everything and checks it.
     pub async fn end(self, leases: Leases) -> Result<Verdict> {
         self.stop.send_replace(true);
-        for writer in self.writers {
+        for writer in self.writers.into_inner() {
             writer.await?.context("a writer gave up")?;
         }
         let mut verdict = Verdict::default();

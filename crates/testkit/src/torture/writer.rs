@@ -445,7 +445,7 @@ impl Writer {
             match result {
                 Some(Ok(offset)) => self.told(&load, id, offset),
                 Some(Err(code)) => {
-                    self.refused(code, id, failed.is_empty())?;
+                    self.refused(code, &load, id, failed.is_empty())?;
                     failed.push(load);
                 }
                 None => failed.push(load),
@@ -464,11 +464,17 @@ impl Writer {
     }
 
     /// Notes a refusal; an error for one after which a client would give up. `first`: nothing before it has failed.
-    fn refused(&mut self, code: ErrorCode, id: BatchId, first: bool) -> Result<()> {
+    fn refused(&mut self, code: ErrorCode, load: &Load, id: BatchId, first: bool) -> Result<()> {
         let (kind, idempotent) = (self.plan.kind, self.producer.is_some());
         let out_of_order = code == ErrorCode::OutOfOrderSequenceNumber;
         if !(code.is_retriable() || out_of_order && !first) {
-            bail!("a {kind:?} writer was refused for good: {code:?} for batch {id:?}");
+            bail!(
+                "a {kind:?} writer of {} was refused for good: {code:?} for {} records in partition {}, batch {id:?}, {}",
+                self.plan.topic,
+                load.flights.len(),
+                load.partition,
+                self.sequences_of(load.partition)
+            );
         }
         // What is sent again as the same batch may well be stored yet.
         if !may_be_stored(code)
@@ -478,6 +484,36 @@ impl Writer {
             sent.refused = true;
         }
         Ok(())
+    }
+}
+
+/// What an error tells of a partition's last batches.
+const TOLD: usize = 12;
+
+impl Writer {
+    /// The last batches that this producer has sent to a partition, with what it was told of each.
+    fn sequences_of(&self, partition: i32) -> String {
+        let Some(producer) = &self.producer else {
+            return "no idempotent producer".to_owned();
+        };
+        let history = self.shared.history.lock();
+        let mine = history.batches.iter().rev();
+        let mine =
+            mine.filter(|(id, sent)| id.source == producer.source && sent.partition == partition);
+        let (mut end, mut shown) = (producer.next_sequence[partition as usize], Vec::new());
+        for (id, sent) in mine.take(TOLD) {
+            let first = end - sent.digests.len() as i32;
+            shown.push(format!(
+                "{}: {first}..{end} told {:?}",
+                id.position, sent.told
+            ));
+            end = first;
+        }
+        format!(
+            "producer {}; newest first: {}",
+            producer.id.0,
+            shown.join(", ")
+        )
     }
 }
 
