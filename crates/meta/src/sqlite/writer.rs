@@ -124,8 +124,21 @@ fn run_all(connection: &Connection, updates: &[Update]) -> Result<Vec<Answer>, M
             Some(e) => return Err(e),
             None => answers.push(answer),
         }
+        require_transaction(connection)?;
     }
     Ok(answers)
+}
+
+/// **SQLite itself rolls everything back after some errors, even of a statement that only reads** (a full disk, an I/O error,
+/// no memory). What came next would be written statement by statement, outside of any transaction: half an update could stay.
+fn require_transaction(connection: &Connection) -> Result<(), MetaError> {
+    match connection.is_autocommit() {
+        true => Err(MetaError::Definite(
+            "SQLite rolled the transaction back after an error; it goes on when that has passed"
+                .into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// **A commit that failed with an I/O error may be found committed after a crash** (its frames may be in the WAL), so it is
@@ -182,6 +195,23 @@ mod tests {
         update(request(agent, 1), &[&head(agent as i32)], move |_| {
             decide(vec![put(&head(agent as i32), "x".repeat(bytes))], "")
         })
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_gave_up_by_itself_takes_nothing_more() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("meta.db");
+        let mut connection = file::connect(&path).unwrap();
+        file::prepare(&path, &mut connection, &env(1)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(require_transaction(&connection).is_ok());
+        connection.execute_batch("ROLLBACK").unwrap();
+        match run_all(&connection, &[filling(1, 10), filling(2, 10)]) {
+            Err(MetaError::Definite(why)) => assert!(why.contains("rolled"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        let row = table::row(&connection, &head(2)).unwrap();
+        assert_eq!(row, Row::default(), "the second was not begun");
     }
 
     #[test]

@@ -13,7 +13,9 @@ pub struct Disk {
     mounted: PathBuf,
 }
 
-/// Written at a time when the disk is filled.
+/// Reserved at a time when the disk is filled: nothing has to be written for that.
+const RESERVED_CHUNK: u64 = 1 << 30;
+/// Written at a time when little is left.
 const BALLAST_CHUNK: usize = 1024 * 1024;
 
 impl Disk {
@@ -38,6 +40,7 @@ impl Disk {
 
     /// Leaves no room for anything.
     pub fn fill(&self) -> Result<()> {
+        self.reserve();
         let mut ballast = File::options()
             .create(true)
             .append(true)
@@ -51,6 +54,23 @@ impl Disk {
         // What could be written shows in the sizes only once it is on the disk.
         let _ = ballast.sync_all();
         Ok(())
+    }
+
+    /// Takes most of the room. What does not fit any more is refused, and half as much is tried.
+    fn reserve(&self) {
+        let (mut taken, mut chunk) = (0, RESERVED_CHUNK);
+        while chunk > BALLAST_CHUNK as u64 {
+            let range = [
+                "--offset",
+                &taken.to_string(),
+                "--length",
+                &chunk.to_string(),
+            ];
+            match run(Command::new("fallocate").args(range).arg(self.ballast())) {
+                Ok(()) => taken += chunk,
+                Err(_) => chunk /= 2,
+            }
+        }
     }
 
     /// Gives the room back.
