@@ -100,6 +100,8 @@ struct Load {
     flights: Vec<usize>,
     /// Once it is an idempotent batch.
     sealed: Option<Sealed>,
+    /// It was sent before and not acknowledged.
+    retried: bool,
 }
 
 #[derive(Clone)]
@@ -255,7 +257,8 @@ impl Writer {
                 return Ok(false);
             }
         }
-        for load in failed.into_iter().rev() {
+        for mut load in failed.into_iter().rev() {
+            load.retried = true;
             self.ahead.push_front(load);
         }
         sleep(Duration::from_millis(20)).await;
@@ -297,12 +300,17 @@ impl Writer {
             }
             self.collect();
         }
+        // A broker knows the last five batches of a producer. Nothing newer is sent before what is sent again is answered: it
+        // may be lost once more, and must still be known then.
+        let mut in_flight = flying.iter().flat_map(|f| &f.loads);
+        let retrying = self.producer.is_some() && in_flight.any(|(load, _)| load.retried);
         let is_known = |p: i32| self.producer.is_none() || self.known.contains(&p);
         let mut loads: Vec<Load> = Vec::new();
         while let Some(next) = self.ahead.front() {
             let fits = loads.iter().all(|l| l.partition != next.partition);
             let alone = !is_known(next.partition) && !flying.is_empty();
-            if !fits || alone {
+            let newer = retrying || loads.iter().any(|l| l.retried);
+            if !fits || alone || newer && !next.retried && self.producer.is_some() {
                 break;
             }
             loads.extend(self.ahead.pop_front());
@@ -326,6 +334,7 @@ impl Writer {
             partition: partition as i32,
             flights,
             sealed: None,
+            retried: false,
         }));
     }
 
