@@ -8,6 +8,7 @@ pub mod consumer;
 pub mod crash;
 mod disk;
 pub mod groups;
+mod judge;
 mod late;
 mod liar;
 pub mod life;

@@ -1,16 +1,11 @@
 //! Lets a plan happen, and judges it.
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Once, atomic::Ordering},
     time::Duration,
 };
 
-use sh_base::batch::Batch;
-use sh_blob::{Bucket, ObjectKey};
-use sh_log::Extent;
-use sh_meta::{Family, Key, KeyRange, MetaStore};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
@@ -19,12 +14,13 @@ use tokio::{
 use super::{
     client::{connect_to, create_topic, list_offset},
     consumer::{Consumer, Positions, Reading, read_all},
-    groups::{self, GroupAnomaly, GroupCounts, Member},
+    groups::{GroupAnomaly, GroupCounts, Member},
+    judge::{all_is_there, committed_offsets, judge, judge_groups},
     life::Life,
     plan::{Fault, Plan, What},
     producer::Producer,
-    reads::{self, BadRead, TimeLookup, Timestamps},
-    transactions::{self, Counts, TransactionalProducer, TxnAnomaly},
+    reads::{BadRead, TimeLookup, Timestamps},
+    transactions::{Counts, TransactionalProducer, TxnAnomaly},
     world::{Host, World},
 };
 use crate::torture::{
@@ -36,6 +32,8 @@ use crate::torture::{
 const REST: Duration = Duration::from_secs(240);
 /// How long acks=1 records are waited for where a disk was lost.
 const LOST_DISK: Duration = Duration::from_secs(30);
+/// What the last reading may take of that time.
+const LAST_READING: Duration = Duration::from_secs(20);
 /// How often it is looked whether a dead agent is to begin again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -333,7 +331,8 @@ async fn read_settled(
     // A disk that is lost takes its records with it: for those nobody waits long.
     let disks = world.plan.loses_disks();
     let patience = if disks { LOST_DISK } else { REST };
-    let patient = deadline.min(Instant::now() + patience);
+    let patient = (deadline - 2 * LAST_READING).min(Instant::now() + patience);
+    let mut pause = Duration::from_secs(1);
     loop {
         let mut found = Vec::new();
         let read = read_everywhere(world, deadline, &mut found).await;
@@ -346,7 +345,8 @@ async fn read_settled(
             problems.extend(found);
             return read;
         }
-        sleep(Duration::from_secs(1)).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST_READING);
     }
 }
 
@@ -461,102 +461,6 @@ async fn look_up_times(world: &Arc<World>, timestamps: &Timestamps) {
             });
         }
     }
-}
-
-/// What the group of each copier has committed; those with members are asked, too.
-async fn committed_offsets(world: &World) -> BTreeMap<usize, i64> {
-    let mut chance = world.chance(10, 0);
-    let mut offsets = BTreeMap::new();
-    for (number, plan) in world.plan.transactional.iter().enumerate() {
-        if plan.copies {
-            let group = transactions::group_of(number);
-            let offset = transactions::committed_offset(world, &mut chance, &group, 0).await;
-            offsets.insert(number, offset);
-        }
-    }
-    for group in 0..world.plan.groups.len() {
-        let name = groups::name_of(group);
-        for partition in 0..world.plan.partitions {
-            let place = (group, partition);
-            let least = world.groups.lock().least(place);
-            let told = transactions::committed_offset(world, &mut chance, &name, partition).await;
-            world.groups.lock().told(place, least, told);
-        }
-    }
-    offsets
-}
-
-fn judge_groups(
-    world: &World,
-    reading: &Reading,
-    offsets: &BTreeMap<usize, i64>,
-    problems: &mut Vec<Problem>,
-) {
-    let end = transactions::End { reading, offsets };
-    let (history, reads) = (world.history.lock(), world.reads.lock());
-    let bad = transactions::check(&history, &world.transactions.lock(), &reads, &end);
-    problems.extend(bad.into_iter().map(Problem::Transaction));
-    let bad = world.groups.lock().check();
-    problems.extend(bad.into_iter().map(Problem::Group));
-}
-
-fn judge(world: &World, reading: &Reading, problems: &mut Vec<Problem>) {
-    let log = &reading.log;
-    let plan = &world.plan;
-    let leases = match plan.agents == 1 && !plan.loses_disks() {
-        true => Leases::Kept,
-        false => Leases::MayBeLost,
-    };
-    let reads = world.reads.lock();
-    let seen: Vec<_> = reads
-        .fetches
-        .iter()
-        .flat_map(|f| f.records.iter().map(|r| (f.partition, *r)))
-        .collect();
-    let anomalies = check::check(&world.history.lock(), log, &seen, leases);
-    let excused = |a: &Anomaly| plan.loses_disks() && a.may_pass();
-    problems.extend(
-        anomalies
-            .into_iter()
-            .filter(|a| !excused(a))
-            .map(Problem::Write),
-    );
-    let bad = reads::check(&reads, log, &reading.committed, &reading.timestamps);
-    problems.extend(bad.into_iter().map(Problem::Read));
-}
-
-/// Every extent names bytes that are in the bucket, and are its batches.
-async fn all_is_there(world: &World) -> Vec<String> {
-    let rows = world
-        .store
-        .scan(KeyRange::family(Family::Extent), usize::MAX, false);
-    let mut absent = Vec::new();
-    for (key, row) in rows.await.unwrap_or_default() {
-        let (Key::Extent(tp, base), Some(value)) = (key, row.value) else {
-            continue;
-        };
-        let Ok(extent) = Extent::decode(&value) else {
-            absent.push(format!("the extent at {base} cannot be read"));
-            continue;
-        };
-        let Some(place) = extent.place else {
-            continue;
-        };
-        let range = place.start..place.start + u64::from(place.len);
-        let name = ObjectKey::L0(place.object).to_string();
-        let batches = world.bucket.get(&name, &[range]).await;
-        let offsets = batches.ok().and_then(|mut parts| {
-            let batches = Batch::parse_all(parts.pop()?).ok()?;
-            Some(batches.iter().map(Batch::offsets).sum::<i64>())
-        });
-        if offsets != Some(extent.end - base) {
-            absent.push(format!(
-                "{} at {base}: {name} does not hold it",
-                tp.partition
-            ));
-        }
-    }
-    absent
 }
 
 /// A clean stop of every agent flushes everything: after it nothing is under way, and what is read is final.

@@ -21,6 +21,12 @@ pub enum GroupAnomaly {
         least: i64,
         told: i64,
     },
+    /// A member committed in a generation that it knew to be over.
+    PastHeeded {
+        group: usize,
+        partition: i32,
+        generation: i32,
+    },
 }
 
 impl fmt::Display for GroupAnomaly {
@@ -55,7 +61,7 @@ type Place = (usize, i32);
 pub struct Groups {
     owners: BTreeMap<(Place, i32), BTreeSet<String>>,
     least: BTreeMap<Place, i64>,
-    went_back: Vec<GroupAnomaly>,
+    bad: Vec<GroupAnomaly>,
     /// Where something was committed since the faults were over.
     fresh: BTreeSet<Place>,
     pub counts: GroupCounts,
@@ -82,6 +88,15 @@ impl Groups {
         }
     }
 
+    /// A commit of a generation that is over was acknowledged.
+    pub fn heeded(&mut self, (group, partition): Place, generation: i32) {
+        self.bad.push(GroupAnomaly::PastHeeded {
+            group,
+            partition,
+            generation,
+        });
+    }
+
     fn must_have(&mut self, place: Place, offset: i64) {
         let least = self.least.entry(place).or_default();
         *least = offset.max(*least);
@@ -91,7 +106,7 @@ impl Groups {
     pub fn told(&mut self, place: Place, least: i64, told: i64) {
         let (group, partition) = place;
         if told < least {
-            self.went_back.push(GroupAnomaly::CommittedWentBack {
+            self.bad.push(GroupAnomaly::CommittedWentBack {
                 group,
                 partition,
                 least,
@@ -118,7 +133,7 @@ impl Groups {
                     members: members.iter().cloned().collect(),
                 },
             );
-        two.chain(self.went_back.iter().cloned()).collect()
+        two.chain(self.bad.iter().cloned()).collect()
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Member {
     lives: u32,
     /// What it owns, and what it commits next there; `None`: it has not asked yet where it is.
     owned: BTreeMap<i32, Option<i64>>,
+    /// Who it is, and who it was in the generation before.
+    who: Option<requests::Identity>,
+    past: Option<requests::Identity>,
     connection: Option<Connection>,
 }
 
@@ -61,6 +64,8 @@ impl Member {
             chance: world.chance(11, group as u64 * 1000 + number as u64),
             lives: 0,
             owned: BTreeMap::new(),
+            who: None,
+            past: None,
             connection: None,
         }
     }
@@ -71,6 +76,7 @@ impl Member {
             sleep(self.chance.millis(0, 500)).await;
             self.lives += 1;
             self.owned.clear();
+            (self.who, self.past) = (None, None);
             let mut speaker = self.speaker();
             self.world
                 .note(|| format!("{} comes, life {}", self.name, self.lives));
@@ -165,6 +171,9 @@ impl Member {
         self.take(&who, &owned);
         let until = Instant::now() + self.chance.millis(200, HEARTBEAT_EVERY.as_millis() as u64);
         while Instant::now() < until {
+            if self.chance.below(10) == 0 {
+                self.haunt(connection).await;
+            }
             self.commit(connection, &who).await?;
             sleep(self.chance.millis(10, self.plan.pace_ms * 2)).await;
         }
@@ -182,6 +191,9 @@ impl Member {
             groups.own(place, who.generation, &who.member);
         }
         drop(groups);
+        let before = self.who.replace(who.clone());
+        let older = before.filter(|b| b.member == who.member && b.generation != who.generation);
+        self.past = older.or(self.past.take());
         if self.owned() == *owned {
             return;
         }
@@ -200,6 +212,36 @@ impl Member {
         self.owned.retain(|partition, _| owned.contains(partition));
         for partition in owned {
             self.owned.entry(*partition).or_default();
+        }
+    }
+
+    /// Commits as who it was: a request of the past that nobody may heed. In groups of the classic protocol alone: KIP-1251 lets
+    /// other members commit as of an older epoch what they own since then.
+    async fn haunt(&mut self, connection: &Connection) {
+        let classic = self.plan.members.iter().all(|p| *p == Protocol::Classic);
+        let Some(past) = self.past.as_ref().filter(|_| classic) else {
+            return;
+        };
+        let partition = self.chance.below(self.world.plan.partitions as usize) as i32;
+        let answer = connection
+            .call(&requests::commit(past, partition, 0), 9)
+            .await;
+        let code = answer.ok().and_then(|answer| {
+            let topic = answer.topics.first()?;
+            Some(topic.partitions.first()?.error_code)
+        });
+        self.world.note(|| {
+            let Self { name, .. } = self;
+            format!(
+                "{name} commits as of generation {}: {code:?}",
+                past.generation
+            )
+        });
+        let mut groups = self.world.groups.lock();
+        match code {
+            Some(0) => groups.heeded((self.group, partition), past.generation),
+            Some(_) => groups.counts.refused += 1,
+            None => {}
         }
     }
 

@@ -36,7 +36,8 @@ impl TransactionalProducer {
             // Half of the time the client that begins anew is the same.
             let same = session.chance.below(2) == 0;
             before = same.then(|| session.who.clone());
-            sleep(session.chance.millis(0, 300)).await;
+            let most = if self.world.is_calm() { 4_000 } else { 300 };
+            sleep(session.chance.millis(0, most)).await;
             if goes_on && session.chance.below(2) == 0 {
                 tokio::spawn(haunt(session));
             }

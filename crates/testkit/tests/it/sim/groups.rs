@@ -31,5 +31,5 @@ fn the_seeds_of_groups_reach_what_they_are_for() {
     }
     println!("30 seeds: {all:?}");
     assert!(all.classic > 60 && all.consumer > 60, "{all:?}");
-    assert!(all.commits > 1_000 && all.refused > 0, "{all:?}");
+    assert!(all.commits > 1_000 && all.refused > 10, "{all:?}");
 }
