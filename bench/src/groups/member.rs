@@ -1,5 +1,11 @@
 //! One member: joins, keeps its share, and says that it lives.
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -27,14 +33,15 @@ const REBALANCE_MS: i32 = 60_000;
 
 pub struct Member<'a> {
     shared: &'a Shared,
-    connection: Connection,
+    connection: Arc<Connection>,
     place: usize,
     group: usize,
     id: StrBytes,
     /// Generation or epoch.
     epoch: i32,
     settled: Option<i32>,
-    offset: i64,
+    /// The epoch, for whoever commits.
+    told: Arc<AtomicI32>,
     /// KIP-848: what it owns.
     owned: Vec<TopicPartitions>,
     has_share: bool,
@@ -55,7 +62,7 @@ impl Member<'_> {
         let group = place / shared.load.members;
         let mut member = Member {
             shared,
-            connection,
+            connection: Arc::new(connection),
             place,
             group,
             id: match shared.load.speaks {
@@ -64,7 +71,7 @@ impl Member<'_> {
             },
             epoch: 0,
             settled: None,
-            offset: 0,
+            told: Arc::default(),
             owned: Vec::new(),
             has_share: false,
         };
@@ -72,24 +79,26 @@ impl Member<'_> {
         member.live().await
     }
 
-    /// Heartbeats and commits at their times, spread over all members.
+    /// Heartbeats and commits at their times, spread over all members; as clients do, neither waits for the other.
     async fn live(&mut self) -> Result<()> {
-        let load = self.shared.load;
-        let count = (load.groups * load.members) as u32;
-        let spread = |every: Duration| every * self.place as u32 / count;
-        let begin = Instant::now();
-        let mut heartbeat = begin + spread(load.heartbeat);
-        let mut commit = load.commit.map(|every| begin + spread(every));
+        let commits = Commits {
+            shared: self.shared,
+            connection: self.connection.clone(),
+            place: self.place,
+            group: self.group_id(),
+            id: self.id.clone(),
+            epoch: self.told.clone(),
+        };
+        tokio::try_join!(commits.live(), self.beat_on()).map(drop)
+    }
+
+    async fn beat_on(&mut self) -> Result<()> {
+        let every = self.shared.load.heartbeat;
+        let mut next = self.shared.first(self.place, every);
         while !self.shared.run.is_over() {
-            let next = commit.map_or(heartbeat, |commit| heartbeat.min(commit));
             sleep_until(next.into()).await;
-            if next == heartbeat {
-                self.beat(next).await?;
-                heartbeat += load.heartbeat;
-            } else if let (Some(at), Some(every)) = (&mut commit, load.commit) {
-                *at += every;
-                self.commit(next).await?;
-            }
+            self.beat(next).await?;
+            next += every;
         }
         Ok(())
     }
@@ -135,6 +144,7 @@ impl Member<'_> {
     }
 
     fn settle(&mut self) {
+        self.told.store(self.epoch, Ordering::Relaxed);
         if self.settled != Some(self.epoch) {
             self.shared.settle(self.group, self.settled, self.epoch);
             self.settled = Some(self.epoch);
@@ -144,9 +154,7 @@ impl Member<'_> {
     /// Until it has its share, in whatever generation.
     async fn join_classic(&mut self) -> Result<()> {
         if self.settled.is_some() {
-            self.shared
-                .rejoined
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.shared.rejoined.fetch_add(1, Ordering::Relaxed);
         }
         loop {
             let joined = self.connection.call(&self.join_request(), 9).await?;
@@ -229,7 +237,7 @@ impl Member<'_> {
             let moved = self.settled.is_some() && self.epoch != answer.member_epoch;
             self.shared
                 .rejoined
-                .fetch_add(moved.into(), std::sync::atomic::Ordering::Relaxed);
+                .fetch_add(moved.into(), Ordering::Relaxed);
             self.epoch = answer.member_epoch;
             let Some(assignment) = answer.assignment else {
                 break;
@@ -253,19 +261,45 @@ impl Member<'_> {
         }
         Ok(())
     }
+}
 
-    async fn commit(&mut self, intended: Instant) -> Result<()> {
-        self.offset += 1;
+/// The commits of one member.
+struct Commits<'a> {
+    shared: &'a Shared,
+    connection: Arc<Connection>,
+    place: usize,
+    group: GroupId,
+    id: StrBytes,
+    epoch: Arc<AtomicI32>,
+}
+
+impl Commits<'_> {
+    async fn live(self) -> Result<()> {
+        let Some(every) = self.shared.load.commit else {
+            return Ok(());
+        };
+        let mut next = self.shared.first(self.place, every);
+        let mut offset = 0;
+        while !self.shared.run.is_over() {
+            sleep_until(next.into()).await;
+            offset += 1;
+            self.commit(next, offset).await?;
+            next += every;
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, intended: Instant, offset: i64) -> Result<()> {
         let partition = OffsetCommitRequestPartition::default()
             .with_partition_index(0)
-            .with_committed_offset(self.offset)
+            .with_committed_offset(offset)
             .with_committed_metadata(Some(StrBytes::default()));
         let topic = OffsetCommitRequestTopic::default()
             .with_name(TopicName(text(&*self.shared.topic)))
             .with_partitions(vec![partition]);
         let request = OffsetCommitRequest::default()
-            .with_group_id(self.group_id())
-            .with_generation_id_or_member_epoch(self.epoch)
+            .with_group_id(self.group.clone())
+            .with_generation_id_or_member_epoch(self.epoch.load(Ordering::Relaxed))
             .with_member_id(self.id.clone())
             .with_topics(vec![topic]);
         let answer = self.connection.call(&request, 9).await?;

@@ -77,6 +77,12 @@ struct Seen {
 }
 
 impl Shared {
+    /// When a member first does what all do `every` so often, spread evenly.
+    fn first(&self, place: usize, every: Duration) -> Instant {
+        let count = (self.load.groups * self.load.members) as u32;
+        Instant::now() + every * place as u32 / count
+    }
+
     /// A member has its share in a generation, and not in the one before.
     fn settle(&self, group: usize, before: Option<i32>, now: i32) {
         let mut settled = self.settled.lock();

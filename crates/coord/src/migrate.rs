@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::{
     classic::{Classic, Member},
     command::Client,
-    consumer::{Consumer, classic::classic_assignment},
+    consumer::{Consumer, classic::classic_assignment, heartbeat::full},
     embedded::{self, Subscription},
     error::{GroupError, Refusal},
     group::Cx,
@@ -48,6 +48,10 @@ pub(crate) fn upgrade(cx: &mut Cx, classic: &mut Classic) -> Result<Consumer, Re
     let members = members.ok_or_else(|| {
         refused("an unsupported custom assignor is in use or the embedded consumer protocol is malformed")
     })?;
+    // Before anything changes: whoever joins is one more.
+    if classic.members.len() >= cx.settings.consumer_members_max {
+        return Err(full(cx.settings.consumer_members_max));
+    }
     if !mutant::is("upgrade_forgets_waiting") {
         classic.refuse_all_waiting(cx, GroupError::RebalanceInProgress);
     }

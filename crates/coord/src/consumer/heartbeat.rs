@@ -69,11 +69,7 @@ impl Consumer {
         if self.members.len() < max || self.members.contains_key(member_id) {
             return Ok(());
         }
-        let message = format!(
-            "The consumer group {} has reached its maximum capacity of {max} members.",
-            cx.group_id
-        );
-        Err(Refusal::new(GroupError::GroupMaxSizeReached, message))
+        Err(full(max))
     }
 
     /// The assignment is told to a member that tells all of itself (it joins, or recovers), or when it has changed.
@@ -98,6 +94,11 @@ impl Consumer {
             assignment: told.then(|| topic_partitions(&member.assigned)),
         }
     }
+}
+
+pub(crate) fn full(max: usize) -> Refusal {
+    let message = format!("The consumer group has reached its maximum capacity of {max} members.");
+    Refusal::new(GroupError::GroupMaxSizeReached, message)
 }
 
 /// The member with what the heartbeat tells of it.

@@ -7,7 +7,7 @@ mod check;
 pub(crate) mod classic;
 mod commit;
 mod describe;
-mod heartbeat;
+pub(crate) mod heartbeat;
 mod leave;
 mod reconcile;
 mod regex;

@@ -13,6 +13,13 @@ use crate::{
 
 /// Compiled expressions larger than this are refused.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
+/// How often RE2 lets something be repeated.
+const REPEATED_MAX: u32 = 1_000;
+/// The classes that have names.
+const CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
+    "space", "upper", "word", "xdigit",
+];
 
 /// Whether the pattern is one.
 pub(super) fn check(pattern: &str) -> Result<(), Refusal> {
@@ -21,9 +28,16 @@ pub(super) fn check(pattern: &str) -> Result<(), Refusal> {
 
 /// An expression that matches whole names only.
 pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
-    let whole = format!("^(?:{})$", from_re2(pattern));
+    let refused = |problem: &str| {
+        let message = format!(
+            "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {problem}."
+        );
+        Refusal::new(GroupError::InvalidRegularExpression, message)
+    };
+    let translated = from_re2(pattern).map_err(refused)?;
+    let whole = format!("^(?:{translated})$");
     // The pattern must be sound by itself: "a)(b" is not, though it is between our parentheses.
-    let alone = RegexBuilder::new(&from_re2(pattern))
+    let alone = RegexBuilder::new(&translated)
         .size_limit(COMPILED_BYTES_MAX)
         .build();
     let built = alone.and_then(|_| {
@@ -32,26 +46,38 @@ pub fn compile(pattern: &str) -> Result<Regex, Refusal> {
             .build()
     });
     built.map_err(|problem| {
-        let message = format!(
-            "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {}.",
-            problem.to_string().lines().last().unwrap_or_default()
-        );
-        Refusal::new(GroupError::InvalidRegularExpression, message)
+        let problem = problem.to_string();
+        let last = problem.lines().last().unwrap_or_default();
+        refused(last.trim_start_matches("error: "))
     })
 }
 
-/// RE2 quotes with `\Q...\E`, knows no nested classes, and has no set operators in them.
-fn from_re2(pattern: &str) -> String {
+/// RE2 quotes with `\Q...\E`, knows no nested classes, and has no set operators in them; a brace that counts nothing stands
+/// for itself, nothing is repeated more than 1,000 times or twice over. What it does not take is told in its words.
+fn from_re2(pattern: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     let mut in_class = false;
+    // What was just written repeats something.
+    let mut repeated = false;
     while let Some(c) = rest.chars().next() {
         if let Some(quoted) = rest.strip_prefix("\\Q") {
             let (literal, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
             out.push_str(&regex::escape(literal));
-            rest = after;
+            (rest, repeated) = (after, false);
             continue;
         }
+        if !in_class && let Some((operator, after)) = repetition(rest)? {
+            // A group that begins with a question mark repeats nothing.
+            let repeats = !out.ends_with('(');
+            if repeated && repeats {
+                return Err("invalid nested repetition operator");
+            }
+            out.push_str(operator);
+            (rest, repeated) = (after, repeats);
+            continue;
+        }
+        repeated = false;
         let length = match c {
             '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
             '[' if in_class && rest.starts_with("[:") => 2,
@@ -60,6 +86,7 @@ fn from_re2(pattern: &str) -> String {
         let (token, after) = rest.split_at(length);
         match token {
             "[" if in_class => out.push_str("\\["),
+            "{" if !in_class => out.push_str("\\{"),
             "&" | "~" | "-" if in_class && after.starts_with(token) => {
                 out.push('\\');
                 out.push_str(token);
@@ -72,12 +99,47 @@ fn from_re2(pattern: &str) -> String {
                 in_class = true;
                 rest = open_class(&mut out, rest);
             }
-            "[:" => rest = copy_through(&mut out, rest, ":]"),
+            "[:" => rest = copy_class(&mut out, rest)?,
             "]" => in_class = false,
             _ => {}
         }
     }
-    out
+    Ok(out)
+}
+
+/// A repetition, lazy or not, and what follows it; `None`: there is none here. A brace that counts nothing is none.
+fn repetition(from: &str) -> Result<Option<(&str, &str)>, &'static str> {
+    let length = match from.as_bytes().first() {
+        Some(b'*' | b'+' | b'?') => 1,
+        Some(b'{') => match counted(from)? {
+            Some(length) => length,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let lazy = usize::from(from[length..].starts_with('?'));
+    Ok(Some(from.split_at(length + lazy)))
+}
+
+/// How long a count in braces is, as `{2}`, `{2,}` or `{2,3}`.
+fn counted(from: &str) -> Result<Option<usize>, &'static str> {
+    let Some(end) = from.find('}') else {
+        return Ok(None);
+    };
+    let (least, most) = match from[1..end].split_once(',') {
+        Some((least, most)) => (least, Some(most).filter(|most| !most.is_empty())),
+        None => (&from[1..end], None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(least) || most.is_some_and(|most| !digits(most)) {
+        return Ok(None);
+    }
+    let number = |text: &str| text.parse::<u32>().unwrap_or(u32::MAX);
+    let (least, most) = (number(least), most.map_or(number(least), number));
+    match least <= most && most <= REPEATED_MAX {
+        true => Ok(Some(end + 1)),
+        false => Err("invalid repeat count"),
+    }
 }
 
 /// A `]` that comes first in a class stands for itself.
@@ -98,11 +160,17 @@ fn open_class<'a>(out: &mut String, rest: &'a str) -> &'a str {
     }
 }
 
-fn copy_through<'a>(out: &mut String, rest: &'a str, end: &str) -> &'a str {
-    let length = rest.find(end).map_or(rest.len(), |at| at + end.len());
-    let (name, after) = rest.split_at(length);
+/// The rest of a class by name, as in `[[:alpha:]]`.
+fn copy_class<'a>(out: &mut String, rest: &'a str) -> Result<&'a str, &'static str> {
+    let (name, after) = rest
+        .split_once(":]")
+        .ok_or("invalid character class range")?;
+    if !CLASSES.contains(&name.trim_start_matches('^')) {
+        return Err("invalid character class range");
+    }
     out.push_str(name);
-    after
+    out.push_str(":]");
+    Ok(after)
 }
 
 impl Consumer {
@@ -180,8 +248,27 @@ mod tests {
     }
 
     #[test]
+    fn a_brace_that_counts_nothing_stands_for_itself() {
+        assert!(matches("a{,2}", "a{,2}") && matches("a{", "a{") && matches("a{2}", "aa"));
+        assert!(matches("a{2,}?b*?", "aaab") && matches("(?:ab)+", "abab"));
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused() {
-        for bad in ["[", "(", "a)(b", "*", "(?<=a)b", r"(a)\1"] {
+        for bad in [
+            "[",
+            "(",
+            "a)(b",
+            "*",
+            "(?<=a)b",
+            r"(a)\1",
+            "a**",
+            "a{1001}",
+            "a{2,1}",
+            "[[:nope:]]",
+            "x{2}{3}",
+            "a{2}*",
+        ] {
             assert_eq!(
                 check(bad).unwrap_err().code,
                 GroupError::InvalidRegularExpression,

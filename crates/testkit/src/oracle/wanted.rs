@@ -441,6 +441,22 @@ pub const WANTED: &[Wanted] = &[
         reason: "Not on the wire from version 4 on; we are node 0.",
     },
     Wanted {
+        scenario: "sequence_patterns",
+        step: "ConsumerGroupHeartbeat: the pattern *",
+        path: "error_message",
+        kafka: "*is not a valid regular expression: *",
+        ours: "*is not a valid regular expression: *",
+        reason: "What is wrong with an expression each engine says in its own words.",
+    },
+    Wanted {
+        scenario: "sequence_uniform",
+        step: "ConsumerGroupDescribe: *",
+        path: "groups[*].members[*]*ssignment*",
+        kafka: "*",
+        ours: "*",
+        reason: "Shares are as equal and stay as they were; which partition moves first is each server's own order.",
+    },
+    Wanted {
         scenario: "consumer_regex",
         step: "ConsumerGroupHeartbeat: the pattern *",
         path: "error_message",

@@ -30,12 +30,13 @@ async fn waiting(
     Vec<crate::oracle::Begun<kafka_protocol::messages::JoinGroupRequest>>,
 )> {
     let group = group(peer, name).await?;
-    let mut first = member(0, &group);
+    let mut first = member(0, &group).times(20_000, 4_000);
     let join = begin_join(peer, 3, &first).await?;
     end_join(peer, "the first", join, &mut first).await?;
     let mut joins = Vec::new();
     for lane in 1..MEMBERS_MAX {
-        joins.push(begin_join(peer, 3, &member(lane, &group)).await?);
+        let other = member(lane, &group).times(20_000, 4_000);
+        joins.push(begin_join(peer, 3, &other).await?);
     }
     Ok((first, joins))
 }
