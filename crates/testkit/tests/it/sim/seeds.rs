@@ -25,7 +25,7 @@ fn the_same_plan_gives_the_same_story() {
 #[test]
 fn the_seeds_reach_what_they_are_for() {
     let mut all = String::new();
-    for seed in 0..80 {
+    for seed in 0..150 {
         all.push_str(&run(&Plan::of_seed(seed), true).story.join("\n"));
     }
     let reached = [
