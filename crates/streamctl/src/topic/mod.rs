@@ -49,6 +49,9 @@ pub struct CreateArgs {
 
 #[derive(Args)]
 pub struct ListArgs {
+    /// Show internal topics too, as __consumer_offsets
+    #[arg(long)]
+    pub internal: bool,
     /// Show the topics that can be undeleted instead
     #[arg(long)]
     pub deleted: bool,
@@ -110,7 +113,7 @@ pub async fn run(command: TopicCommand, session: &Session) -> Result<(), Failure
     match command {
         TopicCommand::Create(args) => change::create(args, session).await,
         TopicCommand::List(args) if args.deleted => undelete::list(args, session).await,
-        TopicCommand::List(_) => show::list(session).await,
+        TopicCommand::List(args) => show::list(args.internal, session).await,
         TopicCommand::Describe(args) => show::describe(args, session).await,
         TopicCommand::Alter(args) => change::alter(args, session).await,
         TopicCommand::Delete { topic } => change::delete(&topic, session).await,

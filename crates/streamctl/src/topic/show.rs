@@ -21,9 +21,11 @@ struct Listed {
     internal: bool,
 }
 
-pub async fn list(session: &Session) -> Result<(), Failure> {
+/// All topics; those that hold the server's own state only if `internal`.
+pub async fn list(internal: bool, session: &Session) -> Result<(), Failure> {
     let topics = session.connect().await?.topics().await?;
-    let listed: Vec<Listed> = topics.iter().map(|topic| listed(topic)).collect();
+    let shown = topics.iter().filter(|topic| internal || !topic.internal);
+    let listed: Vec<Listed> = shown.map(|topic| listed(topic)).collect();
     session.output().show(&listed, |topics| {
         let row = |t: &Listed| {
             [

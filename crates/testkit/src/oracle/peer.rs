@@ -261,6 +261,11 @@ impl Peer {
         Ok(answer?)
     }
 
+    /// Waits for the answer of a request that was begun; the story writes down of it what it likes.
+    pub async fn end_quietly<R: Request>(&mut self, begun: Begun<R>) -> Result<R::Response> {
+        Ok(begun.answer.await?)
+    }
+
     /// A request that must not be answered.
     pub async fn tell<R: Request>(&mut self, version: i16, request: &R) -> Result<()> {
         let written = self.connection().await?.tell(request, version)?;
