@@ -201,15 +201,20 @@ impl Writer {
             self.take(orders, &mut group);
             self.take_queued(&mut inbox, &mut group);
             self.trim();
+            // Of what was skipped too: nobody waits for it any more.
+            let mut upto = group.last();
             while !group.records.is_empty() {
                 let size = self.stage(&mut group);
                 match self.liar.write(size).await {
-                    WriteFate::Synced => self.commit(std::mem::take(&mut group)).await,
+                    WriteFate::Synced => self.commit(std::mem::take(&mut group), upto).await,
                     WriteFate::Full => {
                         group = self.without_space(group);
-                        if !group.records.is_empty() {
+                        if group.records.is_empty() {
+                            (self.report)(Outcome::Synced(upto));
+                        } else {
                             sleep(FULL_RETRY).await;
                             self.take_queued(&mut inbox, &mut group);
+                            upto = upto.max(group.last());
                             self.trim();
                         }
                     }
@@ -277,7 +282,7 @@ impl Writer {
     }
 
     /// The staged group is on the disk.
-    async fn commit(&mut self, group: Group) {
+    async fn commit(&mut self, group: Group, upto: u64) {
         {
             let mut state = self.disk.0.lock();
             if state.life == self.life
@@ -294,13 +299,12 @@ impl Writer {
             self.files.add(*number, record);
         }
         self.tell_what_it_holds();
-        (self.report)(Outcome::Synced(group.last()));
+        (self.report)(Outcome::Synced(upto));
     }
 
     /// Batches fall back to being durable; moves wait for space (see the real writer).
     fn without_space(&mut self, group: Group) -> Group {
         self.disk.0.lock().pending = None;
-        let last = group.last();
         let (moves, batches): (Vec<_>, Vec<_>) = group
             .records
             .into_iter()
@@ -312,9 +316,6 @@ impl Writer {
         moves
             .into_iter()
             .for_each(|(number, record)| rest.push(number, record));
-        if rest.records.is_empty() {
-            (self.report)(Outcome::Synced(last));
-        }
         rest
     }
 
