@@ -32,7 +32,8 @@ pub use api::{Ack, Append, AppendResult, Appended, Charge, Ticket, Transactional
 pub use delete::delete_records;
 pub use engine::{Log, LogConfig, LogOpenError, LogParts};
 pub use reader::{
-    Ends, HeadChange, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader, StoredBatch, Waiter,
+    Ends, EntryListener, HeadChange, ReadAnswer, ReadConfig, ReadError, ReadRequest, Reader,
+    StoredBatch, Waiter,
 };
 pub use row::{
     AbortedTransaction, Answer, BatchRecord, Extent, Fate, Head, Lease, OpenTransaction, Place,

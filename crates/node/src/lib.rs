@@ -29,7 +29,7 @@ pub mod transactions;
 use std::sync::Arc;
 
 use sh_base::{AgentId, Env, batch::Codec};
-use sh_log::{Log, Reader, agent::AgentRow};
+use sh_log::{EntryListener, Log, Reader, agent::AgentRow};
 use sh_meta::{FeedEntry, Key, Lane, MetaStore};
 
 pub use answers::{AnswerMemory, Room};
@@ -203,6 +203,15 @@ impl Node {
     }
     pub fn loggers(&self) -> &Loggers {
         &self.0.loggers
+    }
+    /// [`Node::hear`] for the reader. The node holds the reader; what the reader calls does not hold the node.
+    pub fn ear(&self) -> EntryListener {
+        let node = Arc::downgrade(&self.0);
+        Arc::new(move |entry| {
+            if let Some(node) = node.upgrade() {
+                Node(node).hear(entry);
+            }
+        })
     }
     /// Every own update and every entry of the feed goes in here, in any order.
     pub fn hear(&self, entry: &FeedEntry) {

@@ -343,8 +343,7 @@ pub async fn begin(
         answers: AnswerMemory::new(settings.answer_bytes),
         loggers: Loggers::new("INFO", telemetry::level_setter(settings.log.clone(), logs)),
     });
-    let hear = node.clone();
-    reader.on_entry(Arc::new(move |entry| hear.hear(entry)));
+    reader.on_entry(node.ear());
     node.load_configs()
         .await
         .map_err(|e| anyhow::anyhow!("{e}"))?;

@@ -257,8 +257,7 @@ impl Life {
             segment_codec: None,
             answers: AnswerMemory::new(64 * 1024 * 1024),
         });
-        let hear = node.clone();
-        reader.on_entry(Arc::new(move |entry| hear.hear(entry)));
+        reader.on_entry(node.ear());
         node.load_configs().await.map_err(|e| anyhow!("{e}"))?;
         self.run_jobs(env, &reader, &node, &log, &control, me);
         agent::change_own_row(&control, me, PATIENCE, |row| row.serving = true).await?;

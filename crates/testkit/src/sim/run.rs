@@ -144,7 +144,7 @@ async fn live(plan: Plan, told: bool) -> Outcome {
     let acknowledged = world.history.lock().acknowledged();
     let transactions = world.transactions.lock().counts;
     let groups = world.groups.lock().counts;
-    Outcome {
+    let outcome = Outcome {
         problems,
         points: world.points.load(Ordering::Relaxed),
         virtual_ms: world.now_ms(),
@@ -152,7 +152,12 @@ async fn live(plan: Plan, told: bool) -> Outcome {
         transactions,
         groups,
         story: world.take_story(),
+    };
+    // Agents and their world hold each other.
+    for life in world.hosts.iter().filter_map(Host::alive) {
+        life.die(0);
     }
+    outcome
 }
 
 /// The agents begin, and the topic is there.
