@@ -2,7 +2,9 @@
 #![no_main]
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use sh_wire::{ApiKey, FrameDecoder, ProduceRequest, RequestHeader, decode_any_request};
+use sh_wire::{
+    ApiKey, FrameDecoder, MarkersRequest, ProduceRequest, RequestHeader, decode_any_request,
+};
 
 fuzz_target!(|data: &[u8]| {
     let mut stream = BytesMut::from(data);
@@ -20,5 +22,13 @@ fn read(frame: Bytes) {
     if header.api == ApiKey::Produce {
         let ours = ProduceRequest::decode(&header, &body);
         assert_eq!(ours.is_ok(), read.is_ok(), "the two decoders disagree");
+    }
+    if header.api == ApiKey::WriteTxnMarkers {
+        let ours = MarkersRequest::decode(&header, &body);
+        let both = header.version == 1;
+        assert!(
+            !both || ours.is_ok() == read.is_ok(),
+            "the two decoders disagree"
+        );
     }
 }

@@ -21,7 +21,11 @@ fn read(object: &[u8]) {
     if let Ok(footer) = &parsed {
         let tail = footer.encode();
         let again = ObjectFooter::parse(&tail, object.len() as u64);
-        assert_eq!(again.ok().as_ref(), Some(footer), "what was read is written the same");
+        assert_eq!(
+            again.ok().as_ref(),
+            Some(footer),
+            "what was read is written the same"
+        );
         // Half of it is too short, or says how much is needed.
         assert!(ObjectFooter::parse(&tail[tail.len() / 2..], object.len() as u64).is_err());
     }

@@ -9,7 +9,11 @@ use tempfile::TempDir;
 /// In memory where the system has such a folder: every input is a file.
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let memory = Path::new("/dev/shm");
-    let folder = if memory.exists() { TempDir::new_in(memory) } else { TempDir::new() };
+    let folder = if memory.exists() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
     folder.expect("a temporary folder")
 });
 
@@ -28,7 +32,11 @@ fn read(file: &[u8]) {
     fs::write(path, file).expect("a file in a temporary folder");
     let records = read_all(FOLDER.path()).expect("a folder that can be read");
     let lines = inspect(FOLDER.path()).expect("a folder that can be read");
-    assert_eq!(lines.len(), records.len() + 1, "a line for the file and for each record");
+    assert_eq!(
+        lines.len(),
+        records.len() + 1,
+        "a line for the file and for each record"
+    );
 }
 
 /// The fuzzer would hardly ever find them, nor the tags, which repeat the upper half of the salt.

@@ -9,7 +9,7 @@ pub mod connection;
 pub mod door;
 pub mod errors;
 pub mod frames;
-mod otlp;
+pub mod otlp;
 mod places;
 mod queue;
 mod server;

@@ -4,10 +4,16 @@ use prost::{Message, Oneof};
 use sh_base::batch::{Codec, compression::decompress};
 use sh_node::telemetry::{Sample, SampleKind};
 
-/// What a push may hold once it is unpacked, bytes.
-const PLAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a push may hold once it is unpacked, bytes (`telemetry.max.bytes` of a client's push is 1 MiB). Decoded, the smallest
+/// messages take some thirty times their bytes.
+const PLAIN_BYTES_MAX: usize = 1024 * 1024;
 /// Values of one push; what comes after them is not looked at.
-const SAMPLES_MAX: usize = 10_000;
+pub const SAMPLES_MAX: usize = 10_000;
+/// Labels of one resource and of one point. Those of the resource are copied to each of its values, so both are bounded here,
+/// before `node` keeps fewer of them.
+pub const LABELS_MAX: usize = 16;
+/// Bytes of a name and of a label's value; what is longer is cut off.
+const TEXT_BYTES_MAX: usize = 200;
 
 /// `MetricsData`, and `ExportMetricsServiceRequest`, which is the same on the wire.
 #[derive(Clone, PartialEq, Message)]
@@ -171,6 +177,7 @@ fn of_resource(resource: ResourceMetrics) -> impl Iterator<Item = Sample> {
 }
 
 fn of_metric(Metric { name, data }: Metric) -> Vec<Sample> {
+    let name = cut(name);
     match data {
         Some(Data::Gauge(gauge)) => numbers(&name, SampleKind::Gauge, gauge.data_points),
         // What can go down is a value as of now, if it is told as a whole.
@@ -243,14 +250,22 @@ fn counted(
 fn labels(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
     let label = |KeyValue { key, value }: KeyValue| {
         let value = match value?.value? {
-            Any::Text(text) => text,
+            Any::Text(text) => cut(text),
             Any::Bool(value) => value.to_string(),
             Any::Int(value) => value.to_string(),
             Any::Double(value) => value.to_string(),
         };
-        Some((key, value))
+        Some((cut(key), value))
     };
-    attributes.into_iter().filter_map(label).collect()
+    let labels = attributes.into_iter().filter_map(label);
+    labels.take(LABELS_MAX).collect()
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    // What was longer would be held as long as it was.
+    text.shrink_to_fit();
+    text
 }
 
 #[cfg(test)]
@@ -347,6 +362,36 @@ mod tests {
                 ("group_id".to_owned(), "g".to_owned()),
             ];
             assert_eq!(samples[0].labels, labels);
+        }
+    }
+
+    #[test]
+    fn labels_without_end_are_cut_off() {
+        let long = "ü".repeat(10_000);
+        let attributes =
+            (0..100).map(|n| attribute(&format!("{n}{long}"), Any::Text(long.clone())));
+        let gauge = Gauge {
+            data_points: vec![point(Number::Int(1)); 20],
+        };
+        let metric = Metric {
+            name: long.clone(),
+            data: Some(Data::Gauge(gauge)),
+        };
+        let resource = ResourceMetrics {
+            resource: Some(Resource {
+                attributes: attributes.take(20).collect(),
+            }),
+            scope_metrics: vec![ScopeMetrics {
+                metrics: vec![metric],
+            }],
+        };
+        let samples: Vec<Sample> = of_resource(resource).collect();
+        assert_eq!(samples.len(), 20);
+        for sample in samples {
+            assert_eq!(sample.metric.len(), TEXT_BYTES_MAX);
+            assert_eq!(sample.labels.len(), 1 + LABELS_MAX);
+            let texts = sample.labels.iter().flat_map(|(key, value)| [key, value]);
+            assert!(texts.map(String::len).all(|len| len <= TEXT_BYTES_MAX));
         }
     }
 
