@@ -1,5 +1,5 @@
 //! Subscriptions to metrics of clients: described, altered, listed.
-use sh_base::{ErrorCode, Failure, Org};
+use sh_base::{ErrorCode, Failure, Org, limits::SUBSCRIPTION_NAME_BYTES_MAX};
 use sh_meta::{Key, KeyRange, View};
 
 use crate::{
@@ -44,6 +44,12 @@ impl Node {
         self.authorize(caller, Operation::AlterConfigs, Resource::Cluster)?;
         if name.is_empty() {
             return Err(request("Subscription name can't be empty"));
+        }
+        if name.len() > SUBSCRIPTION_NAME_BYTES_MAX {
+            return Err(request(&format!(
+                "the name has {} bytes; the longest may have {SUBSCRIPTION_NAME_BYTES_MAX}",
+                name.len()
+            )));
         }
         let key = key(&caller.org, name);
         if validate_only {

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sh_base::{ErrorCode, Failure, Org};
+use sh_base::{ErrorCode, Failure, Org, limits::GROUP_ID_BYTES_MAX};
 use sh_meta::{Key, KeyRange, Row, View};
 
 use crate::{
@@ -47,6 +47,12 @@ impl Node {
         self.authorize(caller, Operation::AlterConfigs, Resource::Group(group))?;
         if group.is_empty() {
             return Err(request("Default group resources are not allowed."));
+        }
+        if group.len() > GROUP_ID_BYTES_MAX {
+            return Err(request(&format!(
+                "the group's id has {} bytes; the longest may have {GROUP_ID_BYTES_MAX}",
+                group.len()
+            )));
         }
         let (key, broker) = (key(&caller.org, group), self.broker());
         if validate_only {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Caller, Node, Operation, Resource, Topic, TopicChoice, lookup::check_partition,
-    topics::check_writable,
+    topics::check_writable, transactions::check_id_fits,
 };
 
 /// Batches to write, of one request.
@@ -206,6 +206,7 @@ impl Node {
         transaction: Option<Transactional>,
     ) -> Result<Option<Transactional>, Failure> {
         if let Some(transaction) = &transaction {
+            check_id_fits(&transaction.id)?;
             let id = Resource::TransactionalId(&transaction.id);
             self.authorize(caller, Operation::Write, id)?;
         }

@@ -40,6 +40,7 @@ use tokio::{
 
 use crate::{
     BrokerConfig, Caller, Node, Operation, Resource, TopicTable, config::GROUP, group_configs,
+    transactions::check_id_fits,
 };
 use load::Loader;
 use names::Names;
@@ -243,6 +244,12 @@ impl Node {
         let unnamed = group.is_empty() && !works_without_name(command);
         if unnamed || group.len() > GROUP_ID_BYTES_MAX {
             return Err(GroupError::InvalidGroupId);
+        }
+        if let Command::OffsetCommit(commit) = command
+            && let Some(transaction) = &commit.transaction
+        {
+            let fits = check_id_fits(&transaction.transactional_id);
+            fits.map_err(|_| GroupError::InvalidRequest)?;
         }
         let cluster = self.cluster().await.map_err(|e| committed::away(&e))?;
         let place = cluster.coordinator(&caller.org, CoordinatorKind::Group, group);

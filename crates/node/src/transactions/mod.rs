@@ -12,7 +12,7 @@ mod markers;
 
 use std::sync::Arc;
 
-use sh_base::{ErrorCode, Failure, Org};
+use sh_base::{ErrorCode, Failure, Org, limits::TRANSACTIONAL_ID_BYTES_MAX};
 use sh_log::{codec::Malformed, transaction::TransactionRow};
 use sh_meta::{Key, Lane, View, Write};
 
@@ -72,6 +72,7 @@ impl Node {
             let text = "the transactional id is empty";
             return Err(Failure::new(ErrorCode::InvalidRequest, text));
         }
+        check_id_fits(id)?;
         self.authorize(caller, Operation::Write, Resource::TransactionalId(id))
     }
 
@@ -84,5 +85,31 @@ impl Node {
         let row = self.row(key(org, id)).await?;
         let decoded = TransactionRow::of(row.value.as_ref()).map_err(malformed)?;
         Ok((row.version, decoded))
+    }
+}
+
+/// **A transactional id fits into a key of every store.** Kafka has no bound but that of its strings, 32,767 bytes.
+pub(crate) fn check_id_fits(id: &str) -> Result<(), Failure> {
+    if id.len() <= TRANSACTIONAL_ID_BYTES_MAX {
+        return Ok(());
+    }
+    let len = id.len();
+    let text = format!(
+        "the transactional id has {len} bytes; the longest may have {TRANSACTIONAL_ID_BYTES_MAX}"
+    );
+    Err(Failure::new(ErrorCode::InvalidRequest, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_no_store_could_keep_is_refused_and_says_why() {
+        let longest = "x".repeat(TRANSACTIONAL_ID_BYTES_MAX);
+        assert!(check_id_fits(&longest).is_ok());
+        let refused = check_id_fits(&(longest + "x")).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+        assert!(refused.message.contains("601 bytes"), "{refused:?}");
     }
 }
