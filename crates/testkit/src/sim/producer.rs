@@ -49,6 +49,8 @@ pub struct Producer {
     plan: ProducerPlan,
     chance: Chance,
     connection: Option<Connection>,
+    /// The how many-th it is.
+    connections: u32,
     source: u32,
     position: u32,
     producer: Option<(i64, i16)>,
@@ -72,6 +74,7 @@ impl Producer {
             plan: world.plan.producers[number].clone(),
             chance: world.chance(6, number as u64),
             connection: None,
+            connections: 0,
             source: world.new_source(),
             position: 0,
             producer: None,
@@ -115,6 +118,7 @@ impl Producer {
     async fn open(&mut self) {
         while self.connection.is_none() {
             let connection = connect(&self.world, &mut self.chance, &self.name).await;
+            self.connections += 1;
             if !self.plan.idempotent || self.producer.is_some() {
                 self.connection = Some(connection);
                 return;
@@ -221,6 +225,9 @@ impl Producer {
                 self.name, out.partition
             )
         });
+        if let Some(sent) = self.world.history.lock().batches.get_mut(&out.id) {
+            sent.connections.push(self.connections);
+        }
         let acks = match out.acks {
             Acks::None => 0,
             Acks::Leader => 1,

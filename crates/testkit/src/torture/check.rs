@@ -89,7 +89,7 @@ pub fn check(history: &History, log: &Log, seen: &[(i32, Found)], leases: Leases
     for (partition, part) in log {
         offsets_rise(*partition, part, history, &mut anomalies);
         were_sent(*partition, part, history, &mut anomalies);
-        keep_order(*partition, part, &mut anomalies);
+        keep_order(*partition, part, history, &mut anomalies);
     }
     for (id, sent) in &history.batches {
         is_stored_as_told(*id, sent, &places, leases, &mut anomalies);
@@ -176,24 +176,34 @@ fn were_sent(partition: i32, part: &PartitionLog, history: &History, out: &mut V
 }
 
 /// The first copy of each record counts; that there are others is told elsewhere.
-fn keep_order(partition: i32, part: &PartitionLog, out: &mut Vec<Anomaly>) {
-    let mut newest: HashMap<u32, RecordId> = HashMap::new();
+fn keep_order(partition: i32, part: &PartitionLog, history: &History, out: &mut Vec<Anomaly>) {
     let mut known: HashSet<RecordId> = HashSet::new();
+    let mut sources: HashMap<u32, Vec<RecordId>> = HashMap::new();
     for id in part.records.iter().filter_map(|r| r.id) {
-        if !known.insert(id) {
-            continue;
+        if known.insert(id) {
+            sources.entry(id.batch.source).or_default().push(id);
         }
-        let newest = newest.entry(id.batch.source).or_insert(id);
-        if id < *newest {
-            let (earlier, later) = (id, *newest);
-            out.push(Anomaly::Reordered {
-                partition,
-                earlier,
-                later,
-            });
-        }
-        *newest = id.max(*newest);
     }
+    let late = sources.values().filter_map(|ids| first_late(ids, history));
+    out.extend(late.map(|(earlier, later)| Anomaly::Reordered {
+        partition,
+        earlier,
+        later,
+    }));
+}
+
+/// The first record of a source that stands behind one that it had to stand before, and that one.
+fn first_late(ids: &[RecordId], history: &History) -> Option<(RecordId, RecordId)> {
+    let mut ahead: Vec<RecordId> = Vec::new();
+    for id in ids {
+        let mut newer = ahead.iter().rev().take_while(|other| *other > id);
+        if let Some(newer) = newer.find(|newer| history.must_keep_order(id, newer)) {
+            return Some((*id, *newer));
+        }
+        let at = ahead.partition_point(|other| other < id);
+        ahead.insert(at, *id);
+    }
+    None
 }
 
 fn is_stored_as_told(

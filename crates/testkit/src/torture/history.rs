@@ -54,6 +54,8 @@ pub struct Sent {
     pub told: Vec<i64>,
     /// Whether every answer said that it was not stored.
     pub refused: bool,
+    /// The connection of each time that it was sent; empty where nobody counts them.
+    pub connections: Vec<u32>,
 }
 
 impl Sent {
@@ -64,7 +66,16 @@ impl Sent {
             digests,
             told: Vec::new(),
             refused: false,
+            connections: Vec::new(),
         }
+    }
+    /// **The order that is promised is that of a connection** (DESIGN 2), whatever acks its batches have. Beyond that, a batch
+    /// that is sent again keeps its place by its sequence number if its writer waits for all acks, as idempotent clients must
+    /// (Kafka refuses `enable.idempotence` with less).
+    pub fn must_stay_before(&self, later: &Sent) -> bool {
+        let all = self.acks == Acks::All && later.acks == Acks::All;
+        let once = self.connections.len() <= 1 && self.connections == later.connections;
+        all || once
     }
     pub fn is_acknowledged(&self) -> bool {
         !self.told.is_empty()
@@ -82,6 +93,15 @@ impl History {
     pub fn acknowledged(&self) -> usize {
         let told = self.batches.values().filter(|b| b.is_acknowledged());
         told.map(|b| b.digests.len()).sum()
+    }
+
+    /// Whether the place of an earlier record of a source is before that of a later one.
+    pub fn must_keep_order(&self, earlier: &RecordId, later: &RecordId) -> bool {
+        let of = |id: &RecordId| self.batches.get(&id.batch);
+        earlier.batch == later.batch
+            || of(earlier)
+                .zip(of(later))
+                .is_none_or(|(earlier, later)| earlier.must_stay_before(later))
     }
 }
 

@@ -144,6 +144,8 @@ struct Writer {
     /// What failed and what was not sent yet, in order.
     ahead: VecDeque<Load>,
     next_flight: usize,
+    /// How many connections it has had.
+    connections: u32,
     /// The current connection's source, if each has its own, and the next batch's position in it.
     source: u32,
     position: u32,
@@ -157,6 +159,7 @@ pub async fn write(plan: Plan, shared: Shared) -> Result<()> {
         producer: None,
         known: HashSet::new(),
         ahead: VecDeque::new(),
+        connections: 0,
         source: 0,
         position: 0,
         stop_seen: None,
@@ -174,6 +177,7 @@ pub async fn write(plan: Plan, shared: Shared) -> Result<()> {
             sleep(Duration::from_millis(30)).await;
             continue;
         };
+        writer.connections += 1;
         match writer.live(&connection).await? {
             End::Done => break,
             End::Broken => sleep(Duration::from_millis(10)).await,
@@ -345,6 +349,9 @@ impl Writer {
         let mut data = Vec::new();
         for mut load in loads {
             let sealed = self.seal(&mut load, acks);
+            if let Some(sent) = self.shared.history.lock().batches.get_mut(&sealed.id) {
+                sent.connections.push(self.connections);
+            }
             data.push(
                 PartitionProduceData::default()
                     .with_index(load.partition)

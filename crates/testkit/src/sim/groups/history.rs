@@ -71,7 +71,27 @@ impl Groups {
     /// A member was told that it owns the partition in this generation.
     pub fn own(&mut self, place: Place, generation: i32, member: &str) {
         let owners = self.owners.entry((place, generation)).or_default();
-        owners.insert(member.to_owned());
+        if owners.insert(member.to_owned()) && owners.len() > 1 {
+            let (group, partition) = place;
+            self.bad.push(GroupAnomaly::TwoOwners {
+                group,
+                partition,
+                generation,
+                members: owners.iter().cloned().collect(),
+            });
+        }
+    }
+
+    /// A member is gone from a group that both protocols use. As with Kafka such a group counts its generations anew when it
+    /// was empty and a member of the other protocol comes: they are those of others then.
+    pub fn forget(&mut self, group: usize, member: &str) {
+        let of_group = self
+            .owners
+            .iter_mut()
+            .filter(|(((g, _), _), _)| *g == group);
+        for (_, owners) in of_group {
+            owners.remove(member);
+        }
     }
 
     /// What is committed at least.
@@ -123,17 +143,7 @@ impl Groups {
 
     /// Every broken promise.
     pub fn check(&self) -> Vec<GroupAnomaly> {
-        let shared = self.owners.iter().filter(|(_, members)| members.len() > 1);
-        let two =
-            shared.map(
-                |(((group, partition), generation), members)| GroupAnomaly::TwoOwners {
-                    group: *group,
-                    partition: *partition,
-                    generation: *generation,
-                    members: members.iter().cloned().collect(),
-                },
-            );
-        two.chain(self.bad.iter().cloned()).collect()
+        self.bad.clone()
     }
 }
 

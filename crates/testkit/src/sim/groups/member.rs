@@ -81,6 +81,9 @@ impl Member {
             self.world
                 .note(|| format!("{} comes, life {}", self.name, self.lives));
             self.live(&mut speaker).await;
+            if let Some(who) = self.who.take().filter(|_| self.plan.has_both_protocols()) {
+                self.world.groups.lock().forget(self.group, &who.member);
+            }
         }
     }
 

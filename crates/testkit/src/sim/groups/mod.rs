@@ -46,6 +46,11 @@ impl GroupPlan {
             pace_ms: c.one_of(&[50, 300]),
         }
     }
+
+    pub fn has_both_protocols(&self) -> bool {
+        let first = self.members.first();
+        self.members.iter().any(|member| Some(member) != first)
+    }
 }
 
 pub fn name_of(group: usize) -> String {
