@@ -308,7 +308,9 @@ impl Commits<'_> {
         }
         let first = answer.topics.first().and_then(|t| t.partitions.first());
         let error = code(first.context("an answer without partitions")?.error_code);
-        ensure!(error.is_none(), "OffsetCommit: {error:?}");
+        // Its heartbeat tells the new epoch; a consumer commits again then.
+        let retried = matches!(error, Some(ErrorCode::StaleMemberEpoch));
+        ensure!(error.is_none() || retried, "OffsetCommit: {error:?}");
         Ok(())
     }
 }
