@@ -18,6 +18,7 @@ use sh_testkit::sim::{
     Plan, groups::GroupCounts, run, shrink, shrink::report, transactions::Counts,
 };
 
+const USAGE: &str = "usage: sim [--kind writes|transactions|classic|groups] [--seeds N] [--from N] [--threads N] | sim [--kind KIND] --seed N [--raw] | sim --plan FILE [--raw]; each with [--mutant NAME]";
 /// Failing seeds after which no more are tried.
 const FAILURES_MAX: usize = 5;
 
@@ -42,7 +43,8 @@ fn kind(name: &str) -> anyhow::Result<fn(u64) -> Plan> {
     })
 }
 
-fn args() -> anyhow::Result<Args> {
+/// `None`: help was asked for.
+fn args() -> anyhow::Result<Option<Args>> {
     let mut args = Args {
         seeds: 1_000,
         from: 0,
@@ -55,9 +57,13 @@ fn args() -> anyhow::Result<Args> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        if word == "--raw" {
-            args.raw = true;
-            continue;
+        match word.as_str() {
+            "--raw" => {
+                args.raw = true;
+                continue;
+            }
+            "help" | "--help" | "-h" => return Ok(None),
+            _ => {}
         }
         let value = words
             .next()
@@ -70,16 +76,17 @@ fn args() -> anyhow::Result<Args> {
             "--plan" => args.plan = Some(value),
             "--mutant" => args.mutant = Some(value),
             "--kind" => args.kind = kind(&value)?,
-            other => bail!(
-                "{other} is not known: --seeds --from --threads --seed --plan --mutant --kind --raw"
-            ),
+            other => bail!("{other} is not known\n{USAGE}"),
         }
     }
-    Ok(args)
+    Ok(Some(args))
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = args()?;
+    let Some(args) = args()? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
     let one = match (&args.seed, &args.plan) {
         (Some(seed), _) => Some((args.kind)(*seed)),
         (_, Some(path)) => Some(serde_json::from_str(&std::fs::read_to_string(path)?)?),
