@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::{
     api::{Append, Charge, Ticket},
     ingest::{self, Drained, Event, Hands, IngestConfig, Mailbox},
+    mutant,
     object::BuiltObject,
     replay::{self, ReplayAge, ReplayError},
     row::Head,
@@ -133,7 +134,7 @@ impl Log {
             on_fatal: parts.on_fatal,
         };
         let drained = ingest::spawn(cfg.ingest, hands, replay.restored, mailbox.clone(), inbox);
-        let memory_kib = units(cfg.memory_bytes_max);
+        let memory_kib = memory_bound(cfg.memory_bytes_max);
         let memory = Arc::new(Semaphore::new(memory_kib as usize));
         Ok(Log {
             mailbox,
@@ -187,6 +188,14 @@ impl Log {
 fn driver_is_gone() -> Failure {
     let text = "the engine of the log has ended before it was drained";
     Failure::new(ErrorCode::StorageUnavailable, text)
+}
+
+/// **What requests hold in memory is bounded**, in units; past it [`Log::reserve`] waits.
+fn memory_bound(bytes_max: usize) -> u32 {
+    match mutant::is("memory_unbounded") {
+        true => units(1 << 32),
+        false => units(bytes_max),
+    }
 }
 
 fn units(bytes: usize) -> u32 {

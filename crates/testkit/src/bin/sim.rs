@@ -1,5 +1,6 @@
 //! Runs many seeds of the simulated world: `sim --seeds 100000 [--from N] [--threads N]`, or one: `sim --seed N`, `sim --plan FILE`.
-//! `--kind` says of which kind of world: writes, transactions, classic (transactions whose flow has known flaws), groups.
+//! `--kind` says of which kind of world: writes, transactions, classic (transactions whose flow has known flaws), groups,
+//! memory (agents that have little).
 #![allow(
     clippy::disallowed_methods,
     reason = "it measures how many seeds it runs in a second"
@@ -39,7 +40,10 @@ fn kind(name: &str) -> anyhow::Result<fn(u64) -> Plan> {
         "transactions" => Plan::of_transactions,
         "classic" => Plan::of_classic_transactions,
         "groups" => Plan::of_groups,
-        other => bail!("{other} is no kind of world: writes, transactions, classic, groups"),
+        "memory" => Plan::of_little_memory,
+        other => {
+            bail!("{other} is no kind of world: writes, transactions, classic, groups, memory")
+        }
     })
 }
 

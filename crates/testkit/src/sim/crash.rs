@@ -50,6 +50,7 @@ pub fn story() -> Plan {
         faults: vec![stop],
         wal_file_bytes: 2_000,
         cache_bytes: 64_000,
+        memory_bytes: super::plan::much_memory(),
         crash_points: Vec::new(),
         transactional: Vec::new(),
         groups: Vec::new(),

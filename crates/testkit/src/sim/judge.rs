@@ -1,5 +1,5 @@
 //! Judging a run by what stands there when everything is over.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use sh_base::batch::Batch;
 use sh_blob::{Bucket, ObjectKey};
@@ -71,6 +71,15 @@ pub fn judge(world: &World, reading: &Reading, problems: &mut Vec<Problem>) {
     );
     let bad = reads::check(&reads, log, &reading.committed, &reading.timestamps);
     problems.extend(bad.into_iter().map(Problem::Read));
+}
+
+/// **Memory is bounded**: what requests held is never more than the setting, in its units of 1 KiB.
+pub fn overfull(world: &World) -> Option<Problem> {
+    world.hosts.iter().find_map(|host| {
+        let bytes = host.memory_most.load(Ordering::Relaxed);
+        let agent = host.number;
+        (bytes > world.plan.memory_bytes).then_some(Problem::Overfull { agent, bytes })
+    })
 }
 
 /// Every extent names bytes that are in the bucket, and are its batches.

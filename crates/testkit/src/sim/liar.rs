@@ -14,6 +14,7 @@ use sh_blob::{BlobError, Bucket, Expect, MemoryBucket, ObjectMeta, PutIf};
 use sh_log::mutant;
 use sh_meta::{
     Cursor, FeedEntry, Identity, Key, KeyRange, MemoryStore, MetaError, MetaStore, Row, Update,
+    View,
 };
 use tokio::time::sleep;
 
@@ -350,6 +351,31 @@ fn describe(update: &Update) -> String {
     )
 }
 
+impl StoreLiar {
+    /// The simulation's mutant of **what was read stays locked until it is written**: the session of an update is cut between
+    /// its two trips, and the second goes on in another, with what the first one saw.
+    async fn without_its_locks(&self, update: Update) -> Result<Update, MetaError> {
+        let all = update.locks.iter().chain(&update.shares);
+        let keys: Vec<Key> = all.chain(&update.reads).cloned().collect();
+        let rows = self.real.get(&keys).await?;
+        let mut seen = View {
+            rows: keys.into_iter().zip(rows).collect(),
+            scans: Vec::new(),
+        };
+        for (range, limit) in &update.scans {
+            let scan = self.real.scan(range.clone(), *limit, false).await?;
+            seen.scans.push(scan);
+        }
+        let pause = self.seam.chance.lock().millis(0, 50);
+        sleep(pause).await;
+        let apply = update.apply.clone();
+        Ok(Update {
+            apply: Arc::new(move |_| apply(&seen)),
+            ..update
+        })
+    }
+}
+
 #[async_trait]
 impl MetaStore for StoreLiar {
     async fn get(&self, keys: &[Key]) -> Result<Vec<Row>, MetaError> {
@@ -385,7 +411,11 @@ impl MetaStore for StoreLiar {
         };
         let run = async {
             self.seam.world.late.wait(&update).await;
-            self.real.update(update.clone()).await
+            let update = match mutant::is("trips_cut") {
+                true => self.without_its_locks(update.clone()).await?,
+                false => update.clone(),
+            };
+            self.real.update(update).await
         };
         self.seam.write(what, run, late).await
     }

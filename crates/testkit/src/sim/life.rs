@@ -41,6 +41,7 @@ use tokio::{
 use super::{
     disk::SimDiskLiar,
     liar::{BucketLiar, StoreLiar},
+    plan::much_memory,
     world::{Host, World},
 };
 
@@ -239,6 +240,7 @@ impl Life {
         let liar = Arc::new(SimDiskLiar::new(world, self));
         let mut config = LogConfig::new("wal".into());
         config.wal_file_bytes = world.plan.wal_file_bytes;
+        config.memory_bytes_max = world.plan.memory_bytes;
         let log = Log::open_on(config, parts, move |cfg, report| {
             disk.open(&cfg, report, liar)
         })
@@ -288,6 +290,12 @@ impl Life {
         tokio::spawn(async move { following.run_follower().await });
         tokio::spawn(tell_of_heads(reader.clone(), log.clone()));
         tokio::spawn(expire_transactions(env.clone(), self.clone(), node.clone()));
+        if self
+            .world()
+            .is_some_and(|world| world.plan.memory_bytes < much_memory())
+        {
+            tokio::spawn(weigh(self.clone(), log.clone()));
+        }
         tokio::spawn(heartbeats(env, self.clone(), control.clone(), me));
     }
 
@@ -354,6 +362,18 @@ async fn tell_of_heads(reader: Reader, log: Log) {
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// Looks at what requests hold in memory, again and again.
+async fn weigh(life: Arc<Life>, log: Log) {
+    while !life.is_dead() {
+        sleep(Duration::from_millis(25)).await;
+        let Some(world) = life.world() else { return };
+        let held = log.memory_in_use();
+        world.hosts[life.host]
+            .memory_most
+            .fetch_max(held, Ordering::Relaxed);
     }
 }
 

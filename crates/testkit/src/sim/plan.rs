@@ -25,6 +25,9 @@ pub struct Plan {
     pub wal_file_bytes: u64,
     /// What an agent caches of objects.
     pub cache_bytes: usize,
+    /// What an agent's requests may hold in memory until they are committed.
+    #[serde(default = "much_memory")]
+    pub memory_bytes: usize,
     /// Numbers of calls at a seam at which the calling agent dies; see [`super::life`].
     #[serde(default)]
     pub crash_points: Vec<CrashPoint>,
@@ -33,6 +36,14 @@ pub struct Plan {
     pub transactional: Vec<TransactionalPlan>,
     #[serde(default)]
     pub groups: Vec<GroupPlan>,
+}
+
+/// As much as four small requests take.
+const LITTLE_MEMORY: usize = 4 * 1024;
+
+/// As much as no plan's clients can fill.
+pub const fn much_memory() -> usize {
+    256 << 20
 }
 
 /// An agent dies at a call of one of its seams.
@@ -145,9 +156,18 @@ impl Plan {
             faults,
             wal_file_bytes: c.one_of(&[2_000, 8_000, 64_000]),
             cache_bytes: c.one_of(&[2_000, 64_000, 16_000_000]),
+            memory_bytes: much_memory(),
             crash_points: Vec::new(),
             transactional: Vec::new(),
             groups: Vec::new(),
+        }
+    }
+
+    /// [`Plan::of_seed`] with agents that have memory for a few requests only.
+    pub fn of_little_memory(seed: u64) -> Plan {
+        Plan {
+            memory_bytes: LITTLE_MEMORY,
+            ..Plan::of_seed(seed)
         }
     }
 
@@ -258,6 +278,7 @@ impl Plan {
             cut(&|p| seam(p).late = 0);
             cut(&|p| seam(p).stalled = 0);
         }
+        cut(&|p| p.memory_bytes = much_memory());
         for n in 0..self.crash_points.len() {
             cut(&|p| _ = p.crash_points.remove(n));
         }

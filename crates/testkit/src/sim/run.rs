@@ -15,7 +15,7 @@ use super::{
     client::{connect_to, create_topic, list_offset},
     consumer::{Consumer, Positions, Reading, read_all},
     groups::{GroupAnomaly, GroupCounts, Member},
-    judge::{all_is_there, committed_offsets, judge, judge_groups},
+    judge::{all_is_there, committed_offsets, judge, judge_groups, overfull},
     life::Life,
     plan::{Fault, Plan, What},
     producer::Producer,
@@ -68,6 +68,11 @@ pub enum Problem {
     },
     /// An extent names bytes that are not in the bucket, or are no batches.
     Absent(String),
+    /// Requests held more in memory than they may.
+    Overfull {
+        agent: usize,
+        bytes: usize,
+    },
     /// The faults are over, and somebody makes no progress.
     Stuck(String),
     Panicked(String),
@@ -230,6 +235,7 @@ async fn happen(world: &Arc<World>, problems: &mut Vec<Problem>) {
         return;
     };
     judge_groups(world, &reading, &offsets, problems);
+    problems.extend(overfull(world));
     let absent = all_is_there(world).await;
     problems.extend(absent.into_iter().map(Problem::Absent));
 }

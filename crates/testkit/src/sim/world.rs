@@ -3,7 +3,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -62,6 +62,8 @@ pub struct Host {
     /// Until when it does not reach a store, milliseconds of virtual time.
     pub cut_bucket: AtomicU64,
     pub cut_store: AtomicU64,
+    /// The most that requests held in memory, bytes.
+    pub memory_most: AtomicUsize,
     pub pause: Pause,
 }
 
@@ -204,6 +206,7 @@ impl Host {
             fail_sync: AtomicBool::new(false),
             cut_bucket: AtomicU64::new(0),
             cut_store: AtomicU64::new(0),
+            memory_most: AtomicUsize::new(0),
             pause: Pause::default(),
         }
     }
