@@ -31,6 +31,33 @@ impl FileBucket {
         })
     }
 
+    /// The ranges of an object, which may depend on its size. An open file keeps its content when its name is given to another,
+    /// so all ranges come from one.
+    ///
+    /// SUBTLE: the memory comes from the thread that asks. The allocator keeps what a thread allocated and another one freed
+    /// until the first allocates again: with the many threads of blocking calls that was many times the cache.
+    async fn read(
+        &self,
+        key: &str,
+        ranges: impl FnOnce(u64) -> Vec<Range<u64>> + Send,
+    ) -> Result<Vec<Bytes>, BlobError> {
+        keys::check(key)?;
+        let key = key.to_string();
+        let named = key.clone();
+        let (file, size) = self.run(move |disk| disk.open_to_read(&named)).await?;
+        let room = |range: Range<u64>| match range.start <= range.end && range.end <= size {
+            true => {
+                let bytes = Vec::with_capacity((range.end - range.start) as usize);
+                Ok((range, bytes))
+            }
+            false => Err(BlobError::beyond(&key, &range)),
+        };
+        let into: Result<Vec<_>, _> = ranges(size).into_iter().map(room).collect();
+        let into = into?;
+        self.run(move |_| disk::read_ranges(&key, &file, into))
+            .await
+    }
+
     /// File calls block, so they run on the threads that may.
     async fn run<T, F>(&self, work: F) -> Result<T, BlobError>
     where
@@ -54,15 +81,12 @@ impl Bucket for FileBucket {
     }
 
     async fn get(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlobError> {
-        keys::check(key)?;
-        let (key, ranges) = (key.to_string(), ranges.to_vec());
-        self.run(move |disk| disk.get(&key, &ranges)).await
+        self.read(key, |_| ranges.to_vec()).await
     }
 
     async fn get_all(&self, key: &str) -> Result<Bytes, BlobError> {
-        keys::check(key)?;
-        let key = key.to_string();
-        self.run(move |disk| disk.get_all(&key)).await
+        let mut whole = self.read(key, |size| vec![0..size; 1]).await?;
+        Ok(whole.pop().unwrap_or_default())
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, BlobError> {
