@@ -121,7 +121,8 @@ const PAUSE: Duration = Duration::from_millis(40);
 const LONG_PAUSE: Duration = Duration::from_secs(12);
 /// How long an agent waits for one answer of the bucket.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-const DISK_BYTES: u64 = 6 * 1024 * 1024 * 1024;
+/// An hour writes some 8 GiB, and nothing is deleted; the image is sparse.
+const DISK_BYTES: u64 = 20 * 1024 * 1024 * 1024;
 /// Between two faults.
 const CALM: (u64, u64) = (200, 3_000);
 
