@@ -38,6 +38,19 @@ impl LateUpdates {
         self.ended.notify_waiters();
     }
 
+    /// Waits until all have ended. Says whether there were any.
+    pub async fn all_ended(&self) -> bool {
+        let mut any = false;
+        loop {
+            let ended = self.ended.notified();
+            if self.held.lock().by.is_empty() {
+                return any;
+            }
+            any = true;
+            ended.await;
+        }
+    }
+
     /// Waits until no late update stands in the way of this one.
     pub async fn wait(&self, update: &Update) {
         let wanted = keys(update);

@@ -474,6 +474,9 @@ async fn look_up_times(world: &Arc<World>, timestamps: &Timestamps) {
     }
 }
 
+/// For what waited behind a late update.
+const LATE_FOLLOWERS: Duration = Duration::from_secs(3);
+
 /// A clean stop of every agent flushes everything: after it nothing is under way, and what is read is final.
 async fn all_stop(world: &Arc<World>, deadline: Instant, problems: &mut Vec<Problem>) {
     for host in &world.hosts {
@@ -497,5 +500,9 @@ async fn all_stop(world: &Arc<World>, deadline: Instant, problems: &mut Vec<Prob
                 problems.push(Problem::Stuck(text));
             }
         }
+    }
+    // A session of an agent that died may still hold locks, and others of it wait for them: all of that happens yet.
+    if timeout_at(deadline, world.late.all_ended()).await == Ok(true) {
+        sleep(LATE_FOLLOWERS).await;
     }
 }
