@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sh_base::Env;
 
-use self::disk::Disk;
+use self::disk::{Disk, Room};
 use crate::{BlobError, Bucket, Expect, ObjectMeta, PutIf, keys};
 
 /// A local folder. Processes may share it; conditional puts are serialised by a file lock.
@@ -31,33 +31,6 @@ impl FileBucket {
         })
     }
 
-    /// The ranges of an object, which may depend on its size. An open file keeps its content when its name is given to another,
-    /// so all ranges come from one.
-    ///
-    /// SUBTLE: the memory comes from the thread that asks. The allocator keeps what a thread allocated and another one freed
-    /// until the first allocates again: with the many threads of blocking calls that was many times the cache.
-    async fn read(
-        &self,
-        key: &str,
-        ranges: impl FnOnce(u64) -> Vec<Range<u64>> + Send,
-    ) -> Result<Vec<Bytes>, BlobError> {
-        keys::check(key)?;
-        let key = key.to_string();
-        let named = key.clone();
-        let (file, size) = self.run(move |disk| disk.open_to_read(&named)).await?;
-        let room = |range: Range<u64>| match range.start <= range.end && range.end <= size {
-            true => {
-                let bytes = Vec::with_capacity((range.end - range.start) as usize);
-                Ok((range, bytes))
-            }
-            false => Err(BlobError::beyond(&key, &range)),
-        };
-        let into: Result<Vec<_>, _> = ranges(size).into_iter().map(room).collect();
-        let into = into?;
-        self.run(move |_| disk::read_ranges(&key, &file, into))
-            .await
-    }
-
     /// File calls block, so they run on the threads that may.
     async fn run<T, F>(&self, work: F) -> Result<T, BlobError>
     where
@@ -72,6 +45,20 @@ impl FileBucket {
     }
 }
 
+/// Memory for a range.
+///
+/// SUBTLE: it comes from the thread that asks. The allocator keeps what a thread allocated and another one freed until the first
+/// allocates again: with the many threads of blocking calls that was many times the cache.
+fn room(key: &str, range: &Range<u64>) -> Result<Room, BlobError> {
+    let beyond = || BlobError::beyond(key, range);
+    let wanted = range.end.checked_sub(range.start).ok_or_else(beyond)?;
+    let wanted = usize::try_from(wanted).map_err(|_| beyond())?;
+    let mut bytes = Vec::new();
+    // A range that is no object's may be too large for any memory.
+    bytes.try_reserve_exact(wanted).map_err(|_| beyond())?;
+    Ok((range.clone(), bytes))
+}
+
 #[async_trait]
 impl Bucket for FileBucket {
     async fn put(&self, key: &str, parts: Vec<Bytes>) -> Result<(), BlobError> {
@@ -81,12 +68,21 @@ impl Bucket for FileBucket {
     }
 
     async fn get(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BlobError> {
-        self.read(key, |_| ranges.to_vec()).await
+        keys::check(key)?;
+        let key = key.to_string();
+        let rooms = ranges.iter().map(|range| room(&key, range));
+        let rooms = rooms.collect::<Result<Vec<Room>, BlobError>>()?;
+        self.run(move |disk| disk.open_object(&key)?.read(rooms))
+            .await
     }
 
     async fn get_all(&self, key: &str) -> Result<Bytes, BlobError> {
-        let mut whole = self.read(key, |size| vec![0..size; 1]).await?;
-        Ok(whole.pop().unwrap_or_default())
+        keys::check(key)?;
+        let key = key.to_string();
+        let object = self.run(move |disk| disk.open_object(&key)).await?;
+        let whole = room(object.key(), &(0..object.size()))?;
+        let mut read = self.run(move |_| object.read(vec![whole])).await?;
+        Ok(read.pop().unwrap_or_default())
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, BlobError> {

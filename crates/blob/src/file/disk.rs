@@ -27,6 +27,16 @@ pub(super) struct Disk {
     synced: Mutex<HashSet<PathBuf>>,
 }
 
+/// A file that is being read, and its size when it was opened.
+pub(super) struct OpenObject {
+    key: String,
+    file: File,
+    size: u64,
+}
+
+/// A range and empty memory of its size.
+pub(super) type Room = (Range<u64>, Vec<u8>);
+
 impl Disk {
     pub(super) fn open(root: PathBuf, env: &Env) -> io::Result<Disk> {
         fs::create_dir_all(&root)?;
@@ -80,18 +90,19 @@ impl Disk {
         Ok(())
     }
 
-    fn open_object(&self, key: &str) -> Result<File, BlobError> {
-        match File::open(self.root.join(key)) {
-            Ok(file) => Ok(file),
-            Err(e) if absent(&e) => Err(BlobError::NotFound(key.into())),
-            Err(e) => Err(definite("open", key, e)),
-        }
-    }
-
-    pub(super) fn open_to_read(&self, key: &str) -> Result<(File, u64), BlobError> {
-        let file = self.open_object(key)?;
+    /// An open file keeps its content when its name is given to another, so all that is read of it is of one object.
+    pub(super) fn open_object(&self, key: &str) -> Result<OpenObject, BlobError> {
+        let file = match File::open(self.root.join(key)) {
+            Ok(file) => file,
+            Err(e) if absent(&e) => return Err(BlobError::NotFound(key.into())),
+            Err(e) => return Err(definite("open", key, e)),
+        };
         let size = object_size(&file, key)?;
-        Ok((file, size))
+        Ok(OpenObject {
+            key: key.into(),
+            file,
+            size,
+        })
     }
 
     pub(super) fn head(&self, key: &str) -> Result<Option<ObjectMeta>, BlobError> {
@@ -213,25 +224,35 @@ fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Fills each buffer with the bytes of its range. They are empty and as large as their ranges: memory that is cleared first
-/// would cost a third of the reading more.
-pub(super) fn read_ranges(
-    key: &str,
-    mut file: &File,
-    into: Vec<(Range<u64>, Vec<u8>)>,
-) -> Result<Vec<Bytes>, BlobError> {
-    let mut read = |range: &Range<u64>, bytes: &mut Vec<u8>| {
-        file.seek(SeekFrom::Start(range.start))?;
-        file.take(range.end - range.start).read_to_end(bytes)
-    };
-    let fill = |(range, mut bytes): (Range<u64>, Vec<u8>)| {
-        let count = read(&range, &mut bytes).map_err(|e| definite("read", key, e))?;
-        match count as u64 == range.end - range.start {
-            true => Ok(bytes.into()),
-            false => Err(BlobError::beyond(key, &range)),
+impl OpenObject {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Fills each room with the bytes of its range. Memory that is cleared first would cost a third of the reading more.
+    pub(super) fn read(&self, rooms: Vec<Room>) -> Result<Vec<Bytes>, BlobError> {
+        let filled = rooms
+            .into_iter()
+            .map(|(range, bytes)| self.fill(&range, bytes));
+        filled.collect()
+    }
+
+    fn fill(&self, range: &Range<u64>, mut bytes: Vec<u8>) -> Result<Bytes, BlobError> {
+        if range.end > self.size {
+            return Err(BlobError::beyond(&self.key, range));
         }
-    };
-    into.into_iter().map(fill).collect()
+        let failed = |e| definite("read", &self.key, e);
+        let (mut file, wanted) = (&self.file, range.end - range.start);
+        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+        let count = file.take(wanted).read_to_end(&mut bytes).map_err(failed)?;
+        match count as u64 == wanted {
+            true => Ok(bytes.into()),
+            false => Err(failed(ErrorKind::UnexpectedEof.into())),
+        }
+    }
 }
 
 fn object_size(file: &File, key: &str) -> Result<u64, BlobError> {
