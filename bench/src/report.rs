@@ -248,7 +248,7 @@ impl Report {
         let mut page = String::from(
             "# Benchmarks\n\nWritten by the command; do not edit. Everything on this page comes from one run of\n\n",
         );
-        let _ = writeln!(page, "```\n{}\n```\n", self.command);
+        let _ = writeln!(page, "```sh skip\n{}\n```\n", self.command);
         let _ = writeln!(
             page,
             "on {}; load average before it began: {}. All servers, the object store, the database and the load generator share \
