@@ -13,9 +13,8 @@ pub const PRODUCER_BATCHES_KEPT: usize = 5;
 /// A group's id, and a member's: they are parts of one key, and Postgres takes keys of 2,704 bytes at the most, escapes included.
 pub const GROUP_ID_BYTES_MAX: usize = 600;
 pub const MEMBER_ID_BYTES_MAX: usize = 600;
-/// A transactional id, and a name of a client-metrics subscription: each is a part of a key, too.
-pub const TRANSACTIONAL_ID_BYTES_MAX: usize = 600;
-pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 600;
+/// Any other name that clients choose and that is a part of a key: a transactional id, a client-metrics subscription.
+pub const KEY_NAME_BYTES_MAX: usize = 600;
 /// What one member of a group may have stored: its subscription, and its assignment (as Kafka's `message.max.bytes`).
 pub const MEMBER_BYTES_MAX: usize = 1024 * 1024;
 /// Partitions of one topic.

@@ -2,7 +2,7 @@
 //! histograms their counts and sums. Fields that are not named here are skipped, as Protocol Buffers want it.
 use prost::{Message, Oneof};
 use sh_base::batch::{Codec, compression::decompress};
-use sh_node::telemetry::{Sample, SampleKind};
+use sh_node::telemetry::{Sample, SampleKind, cut};
 
 /// What a push may hold once it is unpacked, bytes (`telemetry.max.bytes` of a client's push is 1 MiB). Decoded, the smallest
 /// messages take some thirty times their bytes.
@@ -12,8 +12,6 @@ pub const SAMPLES_MAX: usize = 10_000;
 /// Labels of one resource and of one point. Those of the resource are copied to each of its values, so both are bounded here,
 /// before `node` keeps fewer of them.
 pub const LABELS_MAX: usize = 16;
-/// Bytes of a name and of a label's value; what is longer is cut off.
-const TEXT_BYTES_MAX: usize = 200;
 
 /// `MetricsData`, and `ExportMetricsServiceRequest`, which is the same on the wire.
 #[derive(Clone, PartialEq, Message)]
@@ -177,7 +175,7 @@ fn of_resource(resource: ResourceMetrics) -> impl Iterator<Item = Sample> {
 }
 
 fn of_metric(Metric { name, data }: Metric) -> Vec<Sample> {
-    let name = cut(name);
+    let name = cut(&name);
     match data {
         Some(Data::Gauge(gauge)) => numbers(&name, SampleKind::Gauge, gauge.data_points),
         // What can go down is a value as of now, if it is told as a whole.
@@ -250,27 +248,21 @@ fn counted(
 fn labels(attributes: Vec<KeyValue>) -> Vec<(String, String)> {
     let label = |KeyValue { key, value }: KeyValue| {
         let value = match value?.value? {
-            Any::Text(text) => cut(text),
+            Any::Text(text) => cut(&text),
             Any::Bool(value) => value.to_string(),
             Any::Int(value) => value.to_string(),
             Any::Double(value) => value.to_string(),
         };
-        Some((cut(key), value))
+        Some((cut(&key), value))
     };
     let labels = attributes.into_iter().filter_map(label);
     labels.take(LABELS_MAX).collect()
 }
 
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    // What was longer would be held as long as it was.
-    text.shrink_to_fit();
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use sh_base::batch::compression::compress_into;
+    use sh_node::telemetry::TEXT_BYTES_MAX;
 
     use super::*;
 

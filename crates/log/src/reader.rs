@@ -24,6 +24,7 @@ use crate::{
     mutant,
     object::RunBytes,
     peers::{BadNews, News, Part, Peers},
+    read::Complaints,
     row::Head,
     wait::Waiters,
 };
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) hints: Mutex<Hints>,
     pub(crate) fetches_ahead: Arc<Semaphore>,
     pub(crate) env: Env,
+    pub(crate) complaints: Complaints,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) heads: broadcast::Sender<HeadChange>,
     pub(crate) listener: OnceLock<EntryListener>,
@@ -155,6 +157,7 @@ impl Reader {
             follower: Follower::new(store.clone(), env.clone(), me),
             waiters: Arc::default(),
             heads: broadcast::channel(HEADS_KEPT).0,
+            complaints: Complaints::default(),
             listener: OnceLock::new(),
             peers,
             store,

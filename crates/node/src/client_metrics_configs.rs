@@ -1,5 +1,5 @@
 //! Subscriptions to metrics of clients: described, altered, listed.
-use sh_base::{ErrorCode, Failure, Org, limits::SUBSCRIPTION_NAME_BYTES_MAX};
+use sh_base::{ErrorCode, Failure, Org, limits::KEY_NAME_BYTES_MAX};
 use sh_meta::{Key, KeyRange, View};
 
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     config::{
         CLIENT_METRICS, Changes, ConfigEntry, alter::client_metrics_configs, client_metrics_entries,
     },
-    control::{damaged, put, storage},
+    control::{damaged, fits_key, put, storage},
     group_configs::configs_of,
 };
 
@@ -45,12 +45,7 @@ impl Node {
         if name.is_empty() {
             return Err(request("Subscription name can't be empty"));
         }
-        if name.len() > SUBSCRIPTION_NAME_BYTES_MAX {
-            return Err(request(&format!(
-                "the name has {} bytes; the longest may have {SUBSCRIPTION_NAME_BYTES_MAX}",
-                name.len()
-            )));
-        }
+        fits_key("name of the subscription", name, KEY_NAME_BYTES_MAX)?;
         let key = key(&caller.org, name);
         if validate_only {
             let row = self.row(key).await?;

@@ -129,6 +129,16 @@ pub(crate) fn storage(e: MetaError) -> Failure {
     Failure::new(code, e.to_string())
 }
 
+/// **A name that a client chose fits into a key of every store.** Kafka has no bound but that of its strings, 32,767 bytes.
+pub(crate) fn fits_key(what: &str, name: &str, bytes_max: usize) -> Result<(), Failure> {
+    let len = name.len();
+    if len <= bytes_max {
+        return Ok(());
+    }
+    let text = format!("the {what} has {len} bytes; the longest may have {bytes_max}");
+    Err(Failure::new(ErrorCode::InvalidRequest, text))
+}
+
 /// A row that this version cannot read.
 pub(crate) fn damaged(what: &str, e: impl std::fmt::Display) -> Failure {
     let text = format!("the {what} is damaged, or was written by a newer version: {e}");

@@ -8,7 +8,7 @@ use sh_meta::{Key, KeyRange, Row, View};
 use crate::{
     Caller, Node, Operation, Resource,
     config::{Changes, ConfigEntry, GROUP, GroupConfigs, alter::group_configs},
-    control::{damaged, put, storage},
+    control::{damaged, fits_key, put, storage},
 };
 
 /// Groups with configs of their own that are listed.
@@ -48,12 +48,7 @@ impl Node {
         if group.is_empty() {
             return Err(request("Default group resources are not allowed."));
         }
-        if group.len() > GROUP_ID_BYTES_MAX {
-            return Err(request(&format!(
-                "the group's id has {} bytes; the longest may have {GROUP_ID_BYTES_MAX}",
-                group.len()
-            )));
-        }
+        fits_key("id of the group", group, GROUP_ID_BYTES_MAX)?;
         let (key, broker) = (key(&caller.org, group), self.broker());
         if validate_only {
             let row = self.row(key).await?;

@@ -1,5 +1,6 @@
 //! Reading batches: which extents, their bytes, and the offsets of each batch in them.
 mod aborted;
+mod complaints;
 mod walk;
 
 use std::{ops::Range, sync::Arc};
@@ -18,6 +19,7 @@ use crate::{
     reader::{Ends, Inner},
     row::{Extent, Place},
 };
+pub(crate) use complaints::Complaints;
 use walk::{Gathered, Walked, Want};
 
 /// GETs of one read that run at once.
@@ -130,7 +132,14 @@ impl Inner {
             }
             first => first,
         };
-        answer.map_err(Trouble::into_read_error)
+        answer.map_err(|trouble| {
+            let error = trouble.into_read_error();
+            if let ReadError::Storage(failure) = &error {
+                self.complaints
+                    .of(&self.env, r.partition, r.offset, failure);
+            }
+            error
+        })
     }
 
     async fn try_read(self: &Arc<Self>, r: &ReadRequest) -> Result<ReadAnswer, Trouble> {

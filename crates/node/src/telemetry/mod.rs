@@ -19,7 +19,7 @@ use crate::{Caller, Node, config::client_metrics::Selector};
 pub use instances::Subscribed;
 use instances::{Instance, Instances};
 use series::SeriesTable;
-pub use series::{Sample, SampleKind};
+pub use series::{Sample, SampleKind, TEXT_BYTES_MAX, cut};
 use subscriptions::Subscriptions;
 
 /// The largest push, as it comes (`telemetry.max.bytes`).

@@ -18,7 +18,7 @@ const CLIENTS_MAX: usize = 16_384;
 /// Labels of a series, beside those that say whose it is.
 const LABELS_MAX: usize = 12;
 /// Bytes of a name and of a label's value; what is longer is cut off.
-const TEXT_BYTES_MAX: usize = 200;
+pub const TEXT_BYTES_MAX: usize = 200;
 /// Clients that have been silent for so long are no longer shown. Longer than the longest interval.
 const SHOWN_MAX: Duration = Duration::from_secs(2 * 3_600);
 
@@ -219,12 +219,9 @@ fn label_name(name: &str) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+/// Its first [`TEXT_BYTES_MAX`] bytes, or less if a character would be broken.
+pub fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
 fn escaped(value: &str) -> String {

@@ -12,13 +12,13 @@ mod markers;
 
 use std::sync::Arc;
 
-use sh_base::{ErrorCode, Failure, Org, limits::TRANSACTIONAL_ID_BYTES_MAX};
+use sh_base::{ErrorCode, Failure, Org, limits::KEY_NAME_BYTES_MAX};
 use sh_log::{codec::Malformed, transaction::TransactionRow};
 use sh_meta::{Key, Lane, View, Write};
 
 use crate::{
     Caller, Node, Operation, Resource,
-    control::{damaged, put},
+    control::{damaged, fits_key, put},
 };
 pub use add::TransactionPartitions;
 pub use end::EndTransaction;
@@ -88,16 +88,8 @@ impl Node {
     }
 }
 
-/// **A transactional id fits into a key of every store.** Kafka has no bound but that of its strings, 32,767 bytes.
 pub(crate) fn check_id_fits(id: &str) -> Result<(), Failure> {
-    if id.len() <= TRANSACTIONAL_ID_BYTES_MAX {
-        return Ok(());
-    }
-    let len = id.len();
-    let text = format!(
-        "the transactional id has {len} bytes; the longest may have {TRANSACTIONAL_ID_BYTES_MAX}"
-    );
-    Err(Failure::new(ErrorCode::InvalidRequest, text))
+    fits_key("transactional id", id, KEY_NAME_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -106,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_id_that_no_store_could_keep_is_refused_and_says_why() {
-        let longest = "x".repeat(TRANSACTIONAL_ID_BYTES_MAX);
+        let longest = "x".repeat(KEY_NAME_BYTES_MAX);
         assert!(check_id_fits(&longest).is_ok());
         let refused = check_id_fits(&(longest + "x")).unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidRequest);

@@ -19,7 +19,8 @@ use sh_testkit::sim::{
     Plan, groups::GroupCounts, run, shrink, shrink::report, transactions::Counts,
 };
 
-const USAGE: &str = "usage: sim [--kind writes|transactions|classic|groups] [--seeds N] [--from N] [--threads N] | sim [--kind KIND] --seed N [--raw] | sim --plan FILE [--raw]; each with [--mutant NAME]";
+const USAGE: &str = "usage: sim [--kind writes|transactions|classic|groups|memory] [--seeds N] [--from N] [--threads N] | sim [--kind KIND] --seed N [--raw] | sim --plan FILE [--raw]; each with [--mutant NAME]";
+
 /// Failing seeds after which no more are tried.
 const FAILURES_MAX: usize = 5;
 
@@ -41,9 +42,7 @@ fn kind(name: &str) -> anyhow::Result<fn(u64) -> Plan> {
         "classic" => Plan::of_classic_transactions,
         "groups" => Plan::of_groups,
         "memory" => Plan::of_little_memory,
-        other => {
-            bail!("{other} is no kind of world: writes, transactions, classic, groups, memory")
-        }
+        other => bail!("{other} is no kind of world\n{USAGE}"),
     })
 }
 

@@ -1,4 +1,5 @@
 //! The server under fire. One run at a time: each wants the machine for itself.
+mod absent;
 mod crash;
 mod frames;
 mod groups;
