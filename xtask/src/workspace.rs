@@ -1,17 +1,16 @@
 //! Where things are: the repository, the folder of installed tools, the real input.
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::process::{cmd, output};
 
-/// The root of the repository.
+/// The root of the repository. SUBTLE: cargo tells it to what it runs. Clones that share a build cache share this program, and
+/// the one that compiled it need not be the one that runs it.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    told.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
         .parent()
         .expect("xtask lies in the root")
         .to_path_buf()
